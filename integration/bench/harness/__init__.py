@@ -1,0 +1,1 @@
+"""What `run` and `count` share: tools, certificates, processes, targets and load."""
