@@ -53,7 +53,9 @@ final class ControlSocket {
         defer { close(folder) }
         let connection = socket(AF_UNIX, Int32(SOCK_STREAM.rawValue | SOCK_CLOEXEC.rawValue), 0)
         defer { close(connection) }
-        guard unsafe with("/proc/self/fd/\(folder)/\(name)", { unsafe connect(connection, $0, $1) }) == 0 else { return nil }
+        guard unsafe with("/proc/self/fd/\(folder)/\(name)", { unsafe connect(connection, $0, $1) }) == 0 else {
+            return nil
+        }
         guard write(try JSONEncoder().encode(request) + Data("\n".utf8), to: connection),
             let line = readLine(connection, milliseconds: seconds * 1_000)
         else {

@@ -88,7 +88,7 @@ final class TopologySupervisor {
             try files.createDirectory(atPath: cluster.configuration, withIntermediateDirectories: true)
             for object in cluster.objects {
                 let name = "\(object.kind.lowercased())-\(object.metadata.namespace)-\(object.metadata.name).yaml"
-                try RunObjects.text(of: object).write(
+                try ManifestWriter.yaml(object).write(
                     toFile: "\(cluster.configuration)/\(name)", atomically: true, encoding: .utf8)
             }
         }
@@ -310,7 +310,8 @@ final class TopologySupervisor {
             processes: children.map { child in
                 TopologyReport.Process(
                     id: child.process.id, node: child.process.node,
-                    state: child.pid != nil ? (child.isReady ? "ready" : "starting") : (child.stopped ? "stopped" : "ended"),
+                    state: child.pid != nil
+                        ? (child.isReady ? "ready" : "starting") : (child.stopped ? "stopped" : "ended"),
                     pid: child.pid, end: child.end?.description, log: child.log, command: child.process.arguments)
             })
     }
