@@ -1,0 +1,298 @@
+internal import CNGHTTP2
+internal import Containers
+
+/// The heap cell that nghttp2's callbacks append to: events, body bytes, heads, stream states, and the output of the
+/// moment. The session owns it and drains it after each call into the library; no callback touches the session.
+@safe
+struct HTTP2Inbox: ~Copyable {
+    let role: HTTPRole
+    let limits: HTTPLimits
+    var events = EventList()
+    var slab = ByteBuffer()
+    var heads = HeadQueue()
+    var streams = HTTP2StreamTable()
+    var glitches = HTTP2Glitches()
+    /// The caller's buffer, lent for the length of one `produce`.
+    var output = ByteBuffer()
+    var outputLimit = 0
+    /// The output was full in the middle of a DATA frame.
+    var isBlocked = false
+    /// The head under construction is above the limits: its fields are not kept.
+    var isOversized = false
+    /// Resets to submit once the library has returned.
+    var resets: [Reset] = []
+    /// Streams open from our side (client: submitted; server: begun) and not closed.
+    var active = 0
+    var sawSettings = false
+    var sawGoAway = false
+    /// The code of a GOAWAY that the library sent by itself.
+    var fatalCode: UInt32?
+    /// We ended the connection on purpose.
+    var isEnding = false
+    /// No state may be freed any more: the library still refers to them.
+    var isDead = false
+
+    struct Reset {
+        let stream: StreamID
+        let code: UInt32
+    }
+
+    init(role: HTTPRole, limits: HTTPLimits) {
+        self.role = role
+        self.limits = limits
+    }
+
+    // MARK: Heads
+
+    mutating func beginHead(_ id: StreamID) {
+        heads.begin()
+        isOversized = false
+        guard role == .server, unsafe streams.find(id) == nil else { return }
+        _ = unsafe streams.insert(id)
+        active += 1
+    }
+
+    mutating func field(_ name: Span<UInt8>, _ value: Span<UInt8>, sensitive: Bool) {
+        guard !isOversized else { return }
+        let size = name.count + value.count + HeaderBlock.fieldOverhead
+        guard heads.building.count < limits.headCount, heads.building.byteCount + size <= limits.headBytes else {
+            isOversized = true
+            return
+        }
+        heads.building.append(name: name, value: value, sensitive: sensitive)
+    }
+
+    mutating func endHead(_ id: StreamID, endStream: Bool) {
+        guard let stream = unsafe streams.find(id) else { return }
+        // SAFETY: a state found in the table is initialised, and only this code reaches it.
+        if endStream { unsafe stream.pointee.flags.insert(.remoteEnded) }
+        guard unsafe stream.pointee.flags.isDisjoint(with: [.abandoned, .violated, .closed]) else { return }
+        if isOversized { glitches.heads.spend() } else { glitches.earnHead() }
+        switch role {
+        case .server:
+            if unsafe stream.pointee.flags.contains(.announced) {
+                unsafe trailers(id, stream, endStream: endStream)
+            } else {
+                unsafe request(id, stream, endStream: endStream)
+            }
+        case .client:
+            if unsafe stream.pointee.flags.contains(.finalHead) {
+                unsafe trailers(id, stream, endStream: endStream)
+            } else {
+                unsafe response(id, stream, endStream: endStream)
+            }
+        }
+    }
+
+    private mutating func request(
+        _ id: StreamID, _ stream: UnsafeMutablePointer<HTTP2Stream>, endStream: Bool
+    ) {
+        let verdict = isOversized ? .answer(431) : HTTP2Rules.judgeRequest(&heads.building, limits)
+        switch verdict {
+        case .accept:
+            // SAFETY: see endHead.
+            unsafe stream.pointee.flags.insert(.announced)
+            heads.commit()
+            events.append(.head(id, .request, endStream: endStream))
+        case .answer(let status):
+            unsafe stream.pointee.flags.formUnion([.announced, .discardsBody])
+            heads.commit()
+            events.append(.violation(id, status: status))
+        case .malformed:
+            unsafe violate(id, stream)
+        }
+    }
+
+    private mutating func response(
+        _ id: StreamID, _ stream: UnsafeMutablePointer<HTTP2Stream>, endStream: Bool
+    ) {
+        // SAFETY: see endHead.
+        guard !isOversized, let kind = HTTP2Rules.judgeResponse(&heads.building) else {
+            unsafe violate(id, stream)
+            return
+        }
+        if kind == .interim {
+            unsafe stream.pointee.interim += 1
+            guard unsafe stream.pointee.interim <= limits.interimResponses, !endStream else {
+                unsafe violate(id, stream)
+                return
+            }
+        } else {
+            unsafe stream.pointee.flags.insert(.finalHead)
+        }
+        heads.commit()
+        events.append(.head(id, kind, endStream: endStream))
+    }
+
+    private mutating func trailers(
+        _ id: StreamID, _ stream: UnsafeMutablePointer<HTTP2Stream>, endStream: Bool
+    ) {
+        guard !isOversized, endStream, heads.building.byteCount <= limits.trailerBytes else {
+            unsafe violate(id, stream)
+            return
+        }
+        // SAFETY: see endHead.
+        if unsafe stream.pointee.flags.contains(.discardsBody) { return }
+        HTTP2Rules.cleanTrailers(&heads.building)
+        if heads.building.isEmpty {
+            glitches.heads.spend()
+            events.append(.endStream(id))
+            return
+        }
+        heads.commit()
+        events.append(.trailers(id))
+    }
+
+    /// The stream is reset once the library has returned; the connection goes on.
+    mutating func violate(_ id: StreamID, _ stream: UnsafeMutablePointer<HTTP2Stream>) {
+        // SAFETY: see endHead.
+        unsafe stream.pointee.flags.insert(.violated)
+        resets.append(Reset(stream: id, code: HTTP2Code.protocolError))
+    }
+
+    // MARK: Body
+
+    /// True when the bytes are not wanted and go back to the windows at once.
+    mutating func body(_ id: StreamID, _ bytes: Span<UInt8>) -> Bool {
+        glitches.earnData(bytes.count)
+        guard let stream = unsafe streams.find(id) else { return true }
+        // SAFETY: see endHead.
+        guard unsafe stream.pointee.flags.isDisjoint(with: [.abandoned, .violated, .discardsBody, .closed]) else {
+            return true
+        }
+        let offset = slab.count
+        slab.append(bytes)
+        unsafe stream.pointee.unconsumed += bytes.count
+        events.appendData(id, offset: offset, count: bytes.count)
+        return false
+    }
+
+    mutating func endBody(_ id: StreamID) {
+        guard let stream = unsafe streams.find(id) else { return }
+        // SAFETY: see endHead.
+        unsafe stream.pointee.flags.insert(.remoteEnded)
+        if unsafe stream.pointee.flags.isDisjoint(with: [.abandoned, .violated, .discardsBody, .closed]) {
+            events.append(.endStream(id))
+        }
+    }
+
+    // MARK: Ends
+
+    /// nghttp2 closed the stream. Returns the body bytes that nobody will consume any more.
+    mutating func close(_ id: StreamID, _ code: UInt32) -> Int {
+        guard let stream = unsafe streams.find(id) else { return 0 }
+        // SAFETY: see endHead.
+        let flags = unsafe stream.pointee.flags
+        guard !flags.contains(.closed) else { return 0 }
+        active -= 1
+        unsafe stream.pointee.flags.insert(.closed)
+        let owed = unsafe stream.pointee.unconsumed
+        guard flags.contains(.announced), !flags.contains(.abandoned) else {
+            unsafe stream.pointee.unconsumed = 0
+            streams.remove(id)
+            return owed
+        }
+        let error = reason(flags, code)
+        unsafe stream.pointee.flags.insert(.closing)
+        events.append(.closed(id, error))
+        if error == .none {
+            glitches.earnStream()
+            return 0
+        }
+        unsafe stream.pointee.unconsumed = 0
+        return owed
+    }
+
+    private func reason(_ flags: HTTP2Stream.Flags, _ code: UInt32) -> HTTPStreamError {
+        if flags.contains(.violated) { return .violation }
+        if role == .client, !flags.contains(.headSent) { return .refused }
+        if code == HTTP2Code.none {
+            let ended: HTTP2Stream.Flags = role == .client ? .remoteEnded : .localEnded
+            return flags.contains(ended) ? .none : .reset(code)
+        }
+        if role == .client, code == HTTP2Code.refusedStream { return .refused }
+        return flags.contains(.peerReset) ? .reset(code) : .violation
+    }
+
+    /// The owner read `closed`: the state goes, unless body bytes are still to be consumed.
+    mutating func wasRead(closed id: StreamID) {
+        guard !isDead, let stream = unsafe streams.find(id) else { return }
+        // SAFETY: see endHead.
+        unsafe stream.pointee.flags.remove(.closing)
+        if unsafe stream.pointee.unconsumed == 0 { streams.remove(id) }
+    }
+
+    /// The connection is over: every announced stream gets its `closed`, and no state is freed before the session is.
+    mutating func closeAll() {
+        guard !isDead else { return }
+        isDead = true
+        for id in streams.ids.sorted() {
+            guard let stream = unsafe streams.find(id) else { continue }
+            // SAFETY: see endHead.
+            let flags = unsafe stream.pointee.flags
+            guard !flags.contains(.closed) else { continue }
+            unsafe stream.pointee.flags.insert(.closed)
+            if flags.contains(.announced), !flags.contains(.abandoned) {
+                let unsent = role == .client && !flags.contains(.headSent)
+                events.append(.closed(id, unsent ? .refused : .connection))
+            }
+        }
+        active = 0
+    }
+
+    // MARK: Sending
+
+    /// How many bytes the data source gives for a frame of at most `room` bytes, and what follows them.
+    enum Portion { case later, bytes(Int), last(Int), beforeTrailers(Int) }
+
+    mutating func portion(_ id: StreamID, _ room: Int) -> Portion {
+        guard !isDead, let stream = unsafe streams.find(id) else { return .later }
+        // SAFETY: see endHead.
+        let count = unsafe min(stream.pointee.queue.count, room)
+        let flags = unsafe stream.pointee.flags
+        if flags.contains(.sendEnded), unsafe count == stream.pointee.queue.count {
+            return flags.contains(.hasTrailers) ? .beforeTrailers(count) : .last(count)
+        }
+        if count == 0 {
+            unsafe stream.pointee.flags.insert(.deferred)
+            return .later
+        }
+        return .bytes(count)
+    }
+
+    enum Written { case done, full, gone }
+
+    /// Writes one DATA frame. When the output is full, the library asks again.
+    mutating func write(_ id: StreamID, _ header: Span<UInt8>, _ count: Int) -> Written {
+        guard output.count < outputLimit else {
+            isBlocked = true
+            return .full
+        }
+        guard !isDead, let stream = unsafe streams.find(id), unsafe stream.pointee.queue.count >= count else {
+            return .gone
+        }
+        output.append(header)
+        // SAFETY: see endHead.
+        unsafe output.append(stream.pointee.queue.bytes.extracting(first: count))
+        unsafe stream.pointee.queue.consume(count)
+        glitches.earnSent()
+        if unsafe stream.pointee.flags.contains(.aboveLow),
+            unsafe stream.pointee.queue.count <= limits.sendLowWater
+        {
+            unsafe stream.pointee.flags.remove(.aboveLow)
+            events.append(.writable(id))
+        }
+        return .done
+    }
+
+    /// A frame of ours with END_STREAM went out.
+    mutating func didEnd(_ id: StreamID) {
+        guard let stream = unsafe streams.find(id) else { return }
+        // SAFETY: see endHead.
+        unsafe stream.pointee.flags.insert(.localEnded)
+        // An answer that ends before its request: the rest of the request is not wanted (RFC 9113 8.1).
+        if role == .server, unsafe !stream.pointee.flags.contains(.remoteEnded) {
+            resets.append(Reset(stream: id, code: HTTP2Code.none))
+        }
+    }
+}

@@ -1,0 +1,79 @@
+internal import Containers
+
+/// The rules for heads that nghttp2 1.52 leaves to us (HOSTILE M7, 68, 70, 71 and 75).
+enum HTTP2Rules {
+    enum Verdict {
+        case accept
+        /// The peer may ask so, but gets this status.
+        case answer(Int)
+        /// The stream is reset.
+        case malformed
+    }
+
+    /// Judges a request and drops `host`, which `:authority` replaces.
+    static func judgeRequest(_ block: inout HeaderBlock, _ limits: HTTPLimits) -> Verdict {
+        guard let method = block.first(.method), block.value(at: method).isToken else { return .malformed }
+        if block.value(at: method).count > limits.method { return .answer(501) }
+        if block.value(at: method).equals("CONNECT") || block.contains(.protocol) { return .answer(405) }
+        guard let scheme = block.first(.scheme) else { return .malformed }
+        guard block.value(at: scheme).equals("http") || block.value(at: scheme).equals("https") else {
+            return .malformed
+        }
+        guard let path = block.first(.path), isTarget(block.value(at: path)) else { return .malformed }
+        if block.value(at: path)[0] != UInt8(ascii: "/") {
+            guard block.value(at: path).equals("*"), block.value(at: method).equals("OPTIONS") else {
+                return .malformed
+            }
+        }
+        return judgeAuthority(&block) ? .accept : .malformed
+    }
+
+    private static func judgeAuthority(_ block: inout HeaderBlock) -> Bool {
+        if let host = block.first(.host) {
+            guard block.next(.host, from: host + 1) == nil else { return false }
+            if let authority = block.first(.authority) {
+                guard block.value(at: host).equalsIgnoringCase(block.value(at: authority)) else { return false }
+            } else {
+                guard HostAuthority(block.value(at: host)) != nil else { return false }
+                let copy = block.copy()
+                block.append(.authority, copy.value(at: host))
+            }
+            block.remove(.host)
+        }
+        guard let authority = block.first(.authority) else { return false }
+        return HostAuthority(block.value(at: authority)) != nil
+    }
+
+    private static func isTarget(_ path: Span<UInt8>) -> Bool {
+        for index in 0..<path.count where !path[index].isTarget { return false }
+        return !path.isEmpty
+    }
+
+    /// Judges a response; nil when its status is none.
+    static func judgeResponse(_ block: inout HeaderBlock) -> HeadKind? {
+        guard let index = block.first(.status), block.value(at: index).count == 3,
+            let status = block.value(at: index).decimal, status >= 100, status <= 599, status != 101
+        else { return nil }
+        return status < 200 ? .interim : .response
+    }
+
+    /// Drops what may not stand in trailers: framing, routing, connection fields (RFC 9110 6.5.1).
+    static func cleanTrailers(_ block: inout HeaderBlock) {
+        var index = block.count - 1
+        while index >= 0 {
+            if isForbiddenInTrailers(block.mappedName(at: index)) { block.remove(at: index) }
+            index -= 1
+        }
+    }
+
+    static func isForbiddenInTrailers(_ name: HeaderName) -> Bool {
+        if name.isPseudo || name.isHopByHop { return true }
+        switch name {
+        case .host, .contentLength, .te, .trailer, .expect, .authorization, .proxyAuthorization, .cookie, .setCookie,
+            .contentType, .contentEncoding, .range:
+            return true
+        default:
+            return false
+        }
+    }
+}

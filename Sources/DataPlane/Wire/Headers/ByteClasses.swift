@@ -1,0 +1,123 @@
+/// Character classes of RFC 9110 and RFC 3986, judged on bytes: never on `String`, whose comparisons follow Unicode.
+extension UInt8 {
+    /// A to Z become a to z; every other byte stays.
+    @inline(__always) package var lowercased: UInt8 { self &- 65 < 26 ? self | 0x20 : self }
+
+    @inline(__always) package var isDigit: Bool { self &- 48 < 10 }
+
+    @inline(__always) package var isLetter: Bool { (self | 0x20) &- 97 < 26 }
+
+    /// `tchar` of RFC 9110 5.6.2: what methods and field names are made of.
+    @inline(__always) package var isToken: Bool { Self.member(self, 0x03ff_6cfa_0000_0000, 0x57ff_ffff_c7ff_fffe) }
+
+    /// `field-vchar`, space and tab (RFC 9110 5.5): every byte but the controls and DEL.
+    @inline(__always) package var isFieldContent: Bool { self >= 0x20 ? self != 0x7f : self == 9 }
+
+    /// What a request target may hold: visible ASCII without `#` (a fragment is never sent) and `\` (read as `/` by some).
+    @inline(__always) package var isTarget: Bool { self > 0x20 && self < 0x7f && self != 0x23 && self != 0x5c }
+
+    /// The value of a hexadecimal digit, or nil.
+    @inline(__always) package var hexValue: UInt8? {
+        if self &- 48 < 10 { return self &- 48 }
+        let folded = self | 0x20
+        return folded &- 97 < 6 ? folded &- 87 : nil
+    }
+
+    @inline(__always) private static func member(_ byte: UInt8, _ low: UInt64, _ high: UInt64) -> Bool {
+        guard byte < 128 else { return false }
+        return ((byte < 64 ? low : high) >> UInt64(byte & 63)) & 1 == 1
+    }
+}
+
+extension Span where Element == UInt8 {
+    /// Equal byte for byte.
+    package func equals(_ other: borrowing Span<UInt8>) -> Bool {
+        guard count == other.count else { return false }
+        for index in 0..<count where self[index] != other[index] { return false }
+        return true
+    }
+
+    /// Equal but for the case of ASCII letters.
+    package func equalsIgnoringCase(_ other: borrowing Span<UInt8>) -> Bool {
+        guard count == other.count else { return false }
+        for index in 0..<count where self[index].lowercased != other[index].lowercased { return false }
+        return true
+    }
+
+    /// Equal to a literal, byte for byte.
+    package func equals(_ literal: StaticString) -> Bool {
+        // SAFETY: a static string's storage lives for ever.
+        equals(unsafe Span(_unsafeStart: literal.utf8Start, count: literal.utf8CodeUnitCount))
+    }
+
+    /// Equal to a literal but for the case of ASCII letters.
+    package func equalsIgnoringCase(_ literal: StaticString) -> Bool {
+        // SAFETY: a static string's storage lives for ever.
+        equalsIgnoringCase(unsafe Span(_unsafeStart: literal.utf8Start, count: literal.utf8CodeUnitCount))
+    }
+
+    /// The index of the first `byte` at or after `start`.
+    package func firstIndex(of byte: UInt8, from start: Int = 0) -> Int? {
+        var index = start
+        while index < count {
+            if self[index] == byte { return index }
+            index += 1
+        }
+        return nil
+    }
+
+    /// Without spaces and tabs on both sides. No other byte counts as white space.
+    package var trimmed: Span<UInt8> {
+        @_lifetime(copy self)
+        get {
+            var start = 0
+            var end = count
+            while start < end, self[start] == 32 || self[start] == 9 { start += 1 }
+            while end > start, self[end - 1] == 32 || self[end - 1] == 9 { end -= 1 }
+            return extracting(start..<end)
+        }
+    }
+
+    /// Every byte is a token character, and there is at least one.
+    package var isToken: Bool {
+        for index in 0..<count where !self[index].isToken { return false }
+        return !isEmpty
+    }
+
+    /// Digits only, no sign, no leading zero (but "0"), at most 18 of them: RFC 9112 6.2 without its loose ends.
+    package var decimal: Int? {
+        guard count > 0, count <= 18, count == 1 || self[0] != 48 else { return nil }
+        var value = 0
+        for index in 0..<count {
+            guard self[index].isDigit else { return nil }
+            value = value * 10 + Int(self[index] &- 48)
+        }
+        return value
+    }
+
+    /// Starts with "meshfed-" in any case, with `_` read as `-` (as servers that make CGI variables do).
+    package var isMeshfedName: Bool {
+        let prefix = HeaderName.meshfedPrefix
+        guard count >= prefix.count else { return false }
+        for index in 0..<prefix.count {
+            let byte = self[index] == UInt8(ascii: "_") ? UInt8(ascii: "-") : self[index].lowercased
+            if byte != prefix[index] { return false }
+        }
+        return true
+    }
+
+    /// The known name this one is read as by a server that takes `_` for `-` (HOSTILE 46); `other` if none.
+    package var nameWithUnderscoresMapped: HeaderName {
+        guard count <= 40, firstIndex(of: UInt8(ascii: "_")) != nil else { return HeaderName(self) }
+        var folded: InlineArray<40, UInt8> = .init(repeating: 0)
+        for index in 0..<count { folded[index] = self[index] == UInt8(ascii: "_") ? UInt8(ascii: "-") : self[index] }
+        return HeaderName(folded.span.extracting(first: count))
+    }
+}
+
+extension HeaderName {
+    fileprivate static var meshfedPrefix: Span<UInt8> {
+        @_lifetime(immortal)
+        get { HeaderName.meshfedOrigin.wireBytes.extracting(first: 8) }
+    }
+}
