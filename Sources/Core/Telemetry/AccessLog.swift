@@ -1,0 +1,180 @@
+package import MeshModel
+
+/// The keys of a log line: the words of the metrics' labels and what only a line can say (PROTOCOLS section 11).
+package enum LogKey: UInt8, Sendable, CaseIterable {
+    case reporter, method, path, authority, serverName, requestProtocol, connectionSecurityPolicy
+    case responseCode, responseFlags, reason, grpcStatus
+    case sourcePrincipal, sourceCluster, sourceAddress
+    case destinationService, destinationServiceNamespace, destinationCluster, upstream
+    case durationMilliseconds, bytesReceived, bytesSent, hops, attempts, traceID, requestID, rule
+    case level, event, message
+
+    var word: StaticString {
+        switch self {
+        case .reporter: "reporter"
+        case .method: "method"
+        case .path: "path"
+        case .authority: "authority"
+        case .serverName: "server_name"
+        case .requestProtocol: "request_protocol"
+        case .connectionSecurityPolicy: "connection_security_policy"
+        case .responseCode: "response_code"
+        case .responseFlags: "response_flags"
+        case .reason: "reason"
+        case .grpcStatus: "grpc_status"
+        case .sourcePrincipal: "source_principal"
+        case .sourceCluster: "source_cluster"
+        case .sourceAddress: "source_address"
+        case .destinationService: "destination_service"
+        case .destinationServiceNamespace: "destination_service_namespace"
+        case .destinationCluster: "destination_cluster"
+        case .upstream: "upstream"
+        case .durationMilliseconds: "duration_ms"
+        case .bytesReceived: "bytes_received"
+        case .bytesSent: "bytes_sent"
+        case .hops: "hops"
+        case .attempts: "attempts"
+        case .traceID: "trace_id"
+        case .requestID: "request_id"
+        case .rule: "rule"
+        case .level: "level"
+        case .event: "event"
+        case .message: "message"
+        }
+    }
+
+    /// Bytes of the value that are written. Paths and messages may be long, names never need to be.
+    var limit: Int {
+        switch self {
+        case .path, .message: 1_024
+        case .sourcePrincipal, .authority, .serverName: 512
+        default: 256
+        }
+    }
+}
+
+/// The log lines of one worker, gathered over a loop turn and handed to the `LogSink` at its end.
+///
+/// A line is written field by field between `begin` and `end`; nothing is allocated once the buffer has grown.
+package struct AccessLog: ~Copyable {
+    package enum Format: Sendable { case json, text }
+
+    /// What one turn may gather, in bytes; further lines of the turn are dropped and counted.
+    static let batchLimit = 262_144
+
+    private let format: Format
+    private var batch: [UInt8] = []
+    private var lines = 0
+    private var lineStart = 0
+    private var second = WallTime(seconds: .min)
+    private var secondText: [UInt8] = []
+    /// Lines that did not fit in a batch; the sink counts its own.
+    package private(set) var dropped: UInt64 = 0
+
+    package init(format: Format) { self.format = format }
+
+    package var isEmpty: Bool { batch.isEmpty }
+
+    /// Starts a line with its time.
+    package mutating func begin(at time: WallTime, milliseconds: Int) {
+        if time != second {
+            second = time
+            secondText.removeAll(keepingCapacity: true)
+            TimeText.appendSeconds(time, into: &secondText)
+        }
+        lineStart = batch.count
+        batch.append(text: format == .json ? "{\"time\":\"" : "time=")
+        batch.append(contentsOf: secondText)
+        batch.append(0x2E)
+        Decimal.append(UInt64(min(max(milliseconds, 0), 999)), width: 3, into: &batch)
+        batch.append(text: format == .json ? "Z\"" : "Z")
+    }
+
+    /// Adds bytes, escaped and cut to the key's limit. Empty ones are left out.
+    package mutating func field(_ key: LogKey, _ value: Span<UInt8>) {
+        if value.isEmpty { return }
+        name(key)
+        switch format {
+        case .json:
+            batch.append(0x22)
+            Escape.json(value, limit: key.limit, into: &batch)
+            batch.append(0x22)
+        case .text: Escape.text(value, limit: key.limit, into: &batch)
+        }
+    }
+
+    package mutating func field(_ key: LogKey, _ value: [UInt8]) { field(key, value.span) }
+
+    /// Adds a word of our own.
+    package mutating func field(_ key: LogKey, word: StaticString) {
+        name(key)
+        if format == .json { batch.append(0x22) }
+        batch.append(text: word)
+        if format == .json { batch.append(0x22) }
+    }
+
+    package mutating func field(_ key: LogKey, _ value: UInt64) {
+        name(key)
+        Decimal.append(value, into: &batch)
+    }
+
+    /// Adds a duration in milliseconds with three decimals.
+    package mutating func field(_ key: LogKey, _ value: Duration) {
+        name(key)
+        let microseconds = value.wholeNanoseconds / 1_000
+        Decimal.append(microseconds / 1_000, into: &batch)
+        batch.append(0x2E)
+        Decimal.append(microseconds % 1_000, width: 3, into: &batch)
+    }
+
+    /// Adds 16 or 8 bytes as lower-case hexadecimal.
+    package mutating func field(_ key: LogKey, hexadecimal high: UInt64, _ low: UInt64) {
+        name(key)
+        if format == .json { batch.append(0x22) }
+        hexadecimal(high)
+        hexadecimal(low)
+        if format == .json { batch.append(0x22) }
+    }
+
+    /// Ends the line; it is taken back when the batch is full.
+    package mutating func end() {
+        batch.append(text: format == .json ? "}\n" : "\n")
+        if batch.count > Self.batchLimit {
+            batch.removeSubrange(lineStart...)
+            dropped &+= 1
+        } else {
+            lines += 1
+        }
+    }
+
+    /// Hands the gathered lines to the sink. When the sink is busy for a moment they stay for the next turn.
+    package mutating func flush(to sink: LogSink) {
+        guard lines > 0, sink.offer(batch.span, lines: lines) else { return }
+        lines = 0
+        batch.removeAll(keepingCapacity: true)
+    }
+
+    /// Takes the gathered lines out, for tests and for callers with a sink of their own.
+    package mutating func take() -> [UInt8] {
+        defer {
+            batch.removeAll(keepingCapacity: true)
+            lines = 0
+        }
+        return batch
+    }
+
+    private mutating func name(_ key: LogKey) {
+        batch.append(text: format == .json ? ",\"" : " ")
+        batch.append(text: key.word)
+        batch.append(text: format == .json ? "\":" : "=")
+    }
+
+    private mutating func hexadecimal(_ value: UInt64) {
+        var shift: UInt64 = 64
+        while shift > 0 {
+            shift -= 4
+            let digit = UInt8(value >> shift & 0xF)
+            batch.append(digit < 10 ? 0x30 + digit : 0x57 + digit)
+        }
+    }
+}
