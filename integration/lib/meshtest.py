@@ -293,3 +293,9 @@ def main(step):
 def suite_topology():
     """The topology of the running suite (integration/run sets both variables)."""
     return Topology(os.path.join(os.environ["SUITE_DIR"], "topology.yaml"), os.environ["SUITE_STATE"])
+
+
+def ok(response, status=200):
+    """The response, if it has the status: else Failed, which wait_until takes for "not yet"."""
+    expect("the answer", f"status {status}", str(response), response.status == status)
+    return response
