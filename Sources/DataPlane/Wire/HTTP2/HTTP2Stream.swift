@@ -77,12 +77,13 @@ struct HTTP2StreamTable: ~Copyable {
 
     deinit {
         // SAFETY: each state is initialised, owned here, and stands in one place only.
-        for unsafevalue in unsafe values {
-            guard let value = unsafe value else { continue }
+        for slot in keys.indices {
+            guard let value = unsafe values[slot] else { continue }
             unsafe value.deinitialize(count: 1)
             unsafe value.deallocate()
         }
-        for unsafevalue in unsafe spare {
+        for index in unsafe spare.indices {
+            let value = unsafe spare[index]
             unsafe value.deinitialize(count: 1)
             unsafe value.deallocate()
         }

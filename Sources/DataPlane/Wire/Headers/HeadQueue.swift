@@ -22,9 +22,9 @@ struct HeadQueue: ~Copyable {
 
     deinit {
         // SAFETY: every pointer held is initialised, owned here, and stands in one place only.
-        for unsafepointer in unsafe ready[first...] { unsafe Self.free(pointer) }
-        for unsafepointer in unsafe spare { unsafe Self.free(pointer) }
-        for unsafepointer in unsafe hollow { unsafe pointer.deallocate() }
+        for index in unsafe first..<ready.count { unsafe Self.free(ready[index]) }
+        for index in unsafe spare.indices { unsafe Self.free(spare[index]) }
+        for index in unsafe hollow.indices { unsafe hollow[index].deallocate() }
         if let pointer = unsafe underConstruction { unsafe Self.free(pointer) }
         if let pointer = unsafe current { unsafe Self.free(pointer) }
     }
@@ -94,8 +94,8 @@ struct HeadQueue: ~Copyable {
     /// Gives the memory of spare blocks back.
     mutating func shrink() {
         // SAFETY: spare pointers are initialised and owned here.
-        for unsafepointer in unsafe spare { unsafe Self.free(pointer) }
-        for unsafepointer in unsafe hollow { unsafe pointer.deallocate() }
+        for index in unsafe spare.indices { unsafe Self.free(spare[index]) }
+        for index in unsafe hollow.indices { unsafe hollow[index].deallocate() }
         unsafe spare = []
         unsafe hollow = []
     }
