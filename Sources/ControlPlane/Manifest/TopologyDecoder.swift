@@ -36,6 +36,14 @@ enum TopologyDecoder {
     /// Gives plain objects of the file to the clusters that they name.
     static func distribute(_ objects: [MeshObject], into topology: inout Topology, scope: Scope) {
         for object in objects {
+            if object.isStandaloneOnly || object.kind == "Cluster" {
+                let inner = scope.sibling()
+                inner.subject = object.subject
+                inner.report(
+                    line: object.metadata.location.line, path: "", "does not belong to a topology",
+                    "its brokers know that by themselves; remove it")
+                continue
+            }
             var plain = object
             let named = plain.metadata.annotations.removeValue(forKey: MetadataDecoder.cluster)
             var wanted: [ClusterID] = topology.clusters.map(\.name)
