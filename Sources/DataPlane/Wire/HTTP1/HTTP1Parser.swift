@@ -246,6 +246,7 @@ struct HTTP1Parser: ~Copyable {
 
     /// Known shape, unknown codings: 501 instead of 400 (RFC 9112 6.1).
     private static func isCodingList(_ value: Span<UInt8>) -> Bool {
+        guard value.firstIndex(of: UInt8(ascii: ",")) != nil else { return false }
         var start = 0
         var isLast = false
         while !isLast {
