@@ -1,0 +1,59 @@
+internal import MeshModel
+package import Telemetry
+
+/// The metrics labels of every destination and cluster of one table, interned in one worker's `WorkerMetrics`.
+///
+/// Made by each worker when it takes a table, so that no text is interned per request.
+package struct RouteLabels: Sendable {
+    package struct Labels: Hashable, Sendable {
+        package let service: LabelHandle
+        package let namespace: LabelHandle
+    }
+
+    private let stamp: UInt64
+    private let destinations: [Labels]
+    private let members: [LabelHandle]
+    private let rules: [[LabelHandle]]
+    package let ownCluster: LabelHandle
+
+    package init(_ table: RoutingTable, metrics: inout WorkerMetrics) {
+        stamp = table.stamp
+        var labels: [Labels] = []
+        for destination in table.destinations {
+            labels.append(
+                Labels(
+                    service: metrics.intern(destination.meshName), namespace: metrics.intern(destination.namespace)))
+        }
+        destinations = labels
+        var clusters: [LabelHandle] = []
+        for member in table.snapshot.members { clusters.append(metrics.intern(member.cluster.bytes)) }
+        members = clusters
+        ownCluster = metrics.intern(table.snapshot.cluster.bytes)
+        var names: [[LabelHandle]] = []
+        for service in table.limits {
+            var row: [LabelHandle] = []
+            for binding in service { row.append(metrics.intern(binding.name)) }
+            names.append(row)
+        }
+        rules = names
+    }
+
+    /// The labels of a destination; `unknown` for one of another table.
+    package func labels(of destination: Destination) -> Labels {
+        guard destination.stamp == stamp, destination.index < destinations.count else {
+            return Labels(service: .unknown, namespace: .unknown)
+        }
+        return destinations[destination.index]
+    }
+
+    /// The label of a member's cluster by its index in the snapshot.
+    package func cluster(ofMember member: Int) -> LabelHandle {
+        member >= 0 && member < members.count ? members[member] : .unknown
+    }
+
+    /// The label of a rate limit rule.
+    package func rule(_ index: Int, ofService service: Int) -> LabelHandle {
+        guard service >= 0, service < rules.count, index >= 0, index < rules[service].count else { return .unknown }
+        return rules[service][index]
+    }
+}

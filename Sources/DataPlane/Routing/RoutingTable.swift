@@ -1,0 +1,222 @@
+internal import Containers
+package import MeshModel
+
+/// A snapshot indexed for lookups with borrowed bytes; immutable, built off the path, shared by all workers.
+///
+/// It holds what may be routed for whom, never how anything fares: that is `Health`, which outlives it.
+package final class RoutingTable: Sendable {
+    /// A gateway as a target: the own ones first, then each member's.
+    package struct GatewayTarget: Sendable {
+        /// Index into `Snapshot.members`; -1 for the own cluster.
+        package let member: Int
+        /// Index into the gateways of the cluster.
+        package let gateway: Int
+        package let address: GatewayAddress
+    }
+
+    /// (service, other cluster): the unit to which errors behind a remote gateway are charged.
+    struct Path: Hashable, Sendable {
+        let service: ServiceID
+        let cluster: ClusterID
+    }
+
+    /// Whose word counts for calls to a service, here or in another cluster.
+    struct Owner: Sendable {
+        let authorization: Authorization
+        /// Nil for a cluster that is no member: nobody is allowed.
+        let trustDomain: TrustDomain?
+    }
+
+    struct HostEntry: Sendable {
+        struct Port: Sendable {
+            let number: UInt16
+            let destination: Int
+        }
+        let ports: [Port]
+        /// The destination without a port; -1 when that is ambiguous.
+        let portless: Int
+    }
+
+    /// The limits of one service that act here, with the cells that count them.
+    package let limits: [[LimitBinding]]
+    package let snapshot: Snapshot
+    package let ownRole: OwnRole
+    package let destinations: [Destination]
+    /// Own gateways first, then those of the members in order.
+    package let gateways: [GatewayTarget]
+    /// `<cluster>/<gateway>`, what this gateway writes into `meshfed-hops`; empty for a sidecar.
+    package let hopName: [UInt8]
+
+    let stamp: UInt64
+    let tiers: [LocalTiers]
+    let paths: [Path]
+    private let pathOwners: [Owner]
+    /// First path of each service in `paths`, one more entry than services.
+    private let pathBases: [Int]
+    private let owners: [Owner]
+    /// First gateway of each member in `gateways`, one more entry than members; the own ones stand before the first.
+    let memberGateways: [Int]
+    /// First endpoint of each service in the dense numbering, one more entry than services.
+    let endpointBase: [Int]
+    private let serverNames: ByteTable
+    private let references: ByteTable
+    private let hosts: ByteTable
+    private let hostEntries: [HostEntry]
+    private let memberDomains: ByteTable
+    private let endpointPlaces: [EndpointID: (service: Int, endpoint: Int)]
+    /// One bit per (service, member): is the service exported to it.
+    private let exportBits: [UInt64]
+    private let exportStride: Int
+
+    /// Builds the table. `limits` holds the cells of rules by name; nil (a sidecar) leaves rate limits out.
+    package init(_ snapshot: Snapshot, ownRole: OwnRole, limits cells: LimitCells? = nil) {
+        var builder = TableBuilder(snapshot, ownRole: ownRole)
+        builder.build()
+        self.snapshot = snapshot
+        self.ownRole = ownRole
+        stamp = builder.stamp
+        destinations = builder.destinations
+        gateways = builder.gateways
+        memberGateways = builder.memberGateways
+        tiers = builder.tiers
+        paths = builder.paths
+        pathOwners = builder.pathOwners
+        pathBases = builder.pathBases
+        owners = snapshot.services.map { service in
+            Owner(authorization: service.authorization, trustDomain: snapshot.trustDomain)
+        }
+        endpointBase = builder.endpointBase
+        serverNames = ByteTable(builder.serverNames)
+        references = ByteTable(builder.references)
+        hosts = ByteTable(builder.hosts)
+        hostEntries = builder.hostEntries
+        memberDomains = ByteTable(snapshot.members.enumerated().map { ($0.element.trustDomain.bytes, $0.offset) })
+        exportStride = (snapshot.members.count + 63) / 64
+        exportBits = TableBuilder.exportBits(snapshot, stride: exportStride)
+        var places: [EndpointID: (service: Int, endpoint: Int)] = [:]
+        for (service, entry) in snapshot.services.enumerated() {
+            for (endpoint, value) in entry.endpoints.enumerated() { places[value.id] = (service, endpoint) }
+        }
+        endpointPlaces = places
+        if case .gateway(let name, _) = ownRole {
+            hopName = snapshot.cluster.bytes + [0x2F] + name.bytes
+        } else {
+            hopName = []
+        }
+        if let cells, ownRole.isGateway {
+            self.limits = snapshot.services.map { service in cells.bindings(for: service.limits) }
+        } else {
+            self.limits = Array(repeating: [], count: snapshot.services.count)
+        }
+    }
+
+    /// The part of a peer, by its verified ID.
+    package func part(of peer: SPIFFEID) -> PeerPart {
+        let kind: PeerPart.Kind
+        switch peer.kind {
+        case .workload, .other: kind = .workload
+        case .gateway: kind = .gateway
+        case .broker: kind = .broker
+        case .admin: return .unknown
+        }
+        if peer.trustDomain.text == snapshot.trustDomain.text {
+            switch kind {
+            case .workload: return .ownWorkload
+            case .gateway: return .ownGateway
+            case .broker: return .ownBroker
+            }
+        }
+        guard let member = memberDomains.value(for: peer.trustDomain.bytes) else { return .unknown }
+        return .foreign(member: member, kind)
+    }
+
+    /// The member whose trust domain this is; nil for the own and for unknown ones.
+    package func member(of domain: TrustDomain) -> Int? { memberDomains.value(for: domain.bytes) }
+
+    /// A gateway's destination for an SNI, for this peer. Nil is `no_route`: unknown, not exported to the peer's cluster
+    /// and not imported look alike, by one path.
+    package func destination(serverName: Span<UInt8>, from part: PeerPart) -> Destination? {
+        guard let index = serverNames.value(for: serverName) else { return nil }
+        let found = destinations[index]
+        return isRoutable(found, for: part) ? found : nil
+    }
+
+    /// A sidecar's inbound destination for an SNI: only services that its workload serves.
+    package func destination(serverName: Span<UInt8>) -> Destination? {
+        guard let index = serverNames.value(for: serverName) else { return nil }
+        return destinations[index]
+    }
+
+    /// The same destination in this table; nil when it is gone. For exchanges that live over a snapshot swap.
+    package func current(_ destination: Destination) -> Destination? {
+        if destination.stamp == stamp { return destination }
+        guard let index = references.value(for: destination.reference) else { return nil }
+        return destinations[index]
+    }
+
+    /// What an app's host means, `host` or `host:port` in any case; `namespace` is the caller's own, for one-label names.
+    package func destination(host: Span<UInt8>, namespace: Label) -> HostMatch {
+        HostName.withParts(host, namespace: namespace.bytes) { name, port in
+            guard let index = hosts.value(for: name) else { return .unknown }
+            return match(hostEntries[index], port)
+        }
+    }
+
+    private func match(_ entry: HostEntry, _ port: UInt16?) -> HostMatch {
+        guard let port else {
+            return entry.portless >= 0 ? .destination(destinations[entry.portless]) : .ambiguousPort
+        }
+        for candidate in entry.ports where candidate.number == port {
+            return .destination(destinations[candidate.destination])
+        }
+        return .unknown
+    }
+
+    /// Where an endpoint stands in this snapshot.
+    package func endpoint(_ id: EndpointID) -> (service: Int, endpoint: Int)? { endpointPlaces[id] }
+
+    /// True when the destination's service is exported to the member of `domain`; the own domain always sees it.
+    package func isVisible(_ destination: Destination, to domain: TrustDomain) -> Bool {
+        if domain.text == snapshot.trustDomain.text { return true }
+        guard let member = member(of: domain), destination.service >= 0 else { return false }
+        return isExported(destination.service, to: member)
+    }
+
+    /// The owner's authorisation: the own service's, or with `remote` (index into `Service.remotes`) the other owner's.
+    /// Denied for a probe and for a destination of another table (`current(_:)` first).
+    package func decide(_ destination: Destination, caller: SPIFFEID, remote: Int? = nil) -> AuthorizationDecision {
+        guard destination.stamp == stamp, destination.service >= 0, destination.service < owners.count else {
+            return .denied(rule: nil)
+        }
+        guard let remote else { return decide(owners[destination.service], destination, caller) }
+        let path = pathBases[destination.service] + remote
+        guard remote >= 0, path < pathBases[destination.service + 1] else { return .denied(rule: nil) }
+        return decide(pathOwners[path], destination, caller)
+    }
+
+    private func decide(_ owner: Owner, _ destination: Destination, _ caller: SPIFFEID) -> AuthorizationDecision {
+        guard let domain = owner.trustDomain else { return .denied(rule: nil) }
+        return Authoriser.decide(
+            owner.authorization, caller: caller, port: destination.port.port, owner: domain)
+    }
+
+    private func isRoutable(_ destination: Destination, for part: PeerPart) -> Bool {
+        switch part {
+        case .ownWorkload: !destination.isProbe && destination.scope != .local
+        case .ownBroker: destination.scope != .local
+        case .foreign(let member, _):
+            switch destination.scope {
+            case .clusterset, .pinnedHere:
+                destination.isProbe || isExported(destination.service, to: member)
+            case .pinned, .local: false
+            }
+        case .ownGateway, .unknown: false
+        }
+    }
+
+    private func isExported(_ service: Int, to member: Int) -> Bool {
+        let word = service * exportStride + member / 64
+        guard service >= 0, word < exportBits.count else { return false }
+        return exportBits[word] >> UInt64(member % 64) & 1 == 1
+    }
+}
