@@ -105,6 +105,7 @@ extension Array where Element == UInt8 {
     }
 
     mutating func append(bytes: Span<UInt8>) {
-        for offset in 0..<bytes.count { append(bytes[offset]) }
+        // SAFETY: the buffer is used within the closure only.
+        unsafe bytes.withUnsafeBufferPointer { unsafe append(contentsOf: $0) }
     }
 }

@@ -8,6 +8,10 @@ enum Escape {
     static func json(_ value: Span<UInt8>, limit: Int, into target: inout [UInt8]) {
         var index = 0
         while index < value.count {
+            let start = index
+            while index < min(value.count, limit), isPlain(value[index]) { index += 1 }
+            if index > start { target.append(bytes: value.extracting(start..<index)) }
+            if index == value.count { return }
             let byte = value[index]
             if byte < 0x80 {
                 guard index < limit else { return target.append(text: "…") }
@@ -73,6 +77,11 @@ enum Escape {
             }
             index += 1
         }
+    }
+
+    /// Printable ASCII that stands for itself inside quotes.
+    private static func isPlain(_ byte: UInt8) -> Bool {
+        byte >= 0x20 && byte < 0x7F && byte != 0x22 && byte != 0x5C
     }
 
     private static func ascii(_ byte: UInt8, into target: inout [UInt8]) {
