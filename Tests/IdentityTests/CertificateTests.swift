@@ -130,4 +130,14 @@ import Testing
         #expect(throws: IdentityError.self) { try JoinToken(text: "") }
         #expect(throws: IdentityError.self) { try JoinToken(text: "meshfed1.AAAA") }
     }
+
+    @Test func theFuzzEntryTakesAnything() throws {
+        var random = SplitMix64.announced()
+        for parser in 0..<IdentityFuzzEntry.parserCount {
+            for count in 0..<200 { IdentityFuzzEntry.judge(random.bytes(count), parser: parser) }
+        }
+        IdentityFuzzEntry.judge([])
+        #expect(IdentityFuzzEntry.judge(try CertificateMint("a.test").certificate.der, parser: 0))
+        #expect(IdentityFuzzEntry.judge(try CertificateRequest.make(key: PrivateKey.generate()), parser: 1))
+    }
 }

@@ -55,9 +55,15 @@ package struct OriginVerifier: ~Copyable {
     /// Peers that are counted at once; with more of them in one second the answer is `overload`.
     package static let maximumPeers = 4_096
 
-    private struct Proven {
+    /// One object, so that a hit costs one retain.
+    private final class Proven {
         let claims: OriginClaims
         let chain: VerifiedChain
+
+        init(claims: OriginClaims, chain: VerifiedChain) {
+            self.claims = claims
+            self.chain = chain
+        }
     }
 
     package private(set) var trust: TrustStore
