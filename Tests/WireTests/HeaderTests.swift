@@ -72,6 +72,32 @@ private func bytes(_ text: String) -> [UInt8] { Array(text.utf8) }
         }
     }
 
+    /// The versions that look at eight bytes at once agree with one byte at a time, wherever the odd byte stands.
+    @Test func wordsAndBytesAgree() {
+        for count in [1, 7, 8, 9, 15, 16, 17, 31] {
+            for position in 0..<count {
+                for byte in UInt8.min...UInt8.max {
+                    var line = [UInt8](repeating: UInt8(ascii: "a"), count: count)
+                    line[position] = byte
+                    #expect(line.span.isFieldContent == byte.isFieldContent)
+                    if byte != UInt8(ascii: "a") {
+                        #expect(line.span.firstIndex(of: byte) == position)
+                        #expect(line.span.firstIndex(of: byte, from: position + 1) == nil)
+                    }
+                }
+            }
+        }
+        let wire = Array("x-forwarded-client-cert".utf8)
+        for position in wire.indices {
+            for byte in UInt8.min...UInt8.max {
+                var name = wire
+                name[position] = byte
+                let isSame = byte.lowercased == wire[position]
+                #expect((HeaderName(name.span) == .xForwardedClientCert) == isSame)
+            }
+        }
+    }
+
     @Test func decimalsAreStrict() {
         for (text, value) in [
             ("0", 0), ("10", 10), ("999999999999999999", 999_999_999_999_999_999), ("", nil), ("+1", nil), ("-0", nil),

@@ -187,7 +187,7 @@ struct HTTP1Parser: ~Copyable {
         var index = 0
         while index < line.count, line[index].isToken { index += 1 }
         guard index > 0, index < line.count, line[index] == UInt8(ascii: ":") else { throw HTTPFailure(.malformed) }
-        for value in (index + 1)..<line.count where !line[value].isFieldContent { throw HTTPFailure(.malformed) }
+        guard line.extracting((index + 1)...).isFieldContent else { throw HTTPFailure(.malformed) }
         return index
     }
 
@@ -404,7 +404,7 @@ struct HTTP1Parser: ~Copyable {
         guard digits > 0 else { throw HTTPFailure(.malformed) }
         if digits < line.count {
             guard line[digits] == UInt8(ascii: ";") else { throw HTTPFailure(.malformed) }
-            for index in digits..<line.count where !line[index].isFieldContent { throw HTTPFailure(.malformed) }
+            guard line.extracting(digits...).isFieldContent else { throw HTTPFailure(.malformed) }
             extensionBytes += line.count - digits
             if extensionBytes > limits.chunkExtensions {
                 throw HTTPFailure(.malformed, code: HTTP2Code.enhanceYourCalm)

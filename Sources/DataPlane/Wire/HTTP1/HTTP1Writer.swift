@@ -98,7 +98,7 @@ enum HTTP1Writer {
         var next = block.first(.cookie)
         var isFirst = true
         while let index = next {
-            if isClean(block.value(at: index)) {
+            if block.value(at: index).isFieldContent {
                 if !isFirst { out.append("; ") }
                 out.append(block.value(at: index))
                 isFirst = false
@@ -110,17 +110,12 @@ enum HTTP1Writer {
 
     private static func line(_ block: borrowing HeaderBlock, _ index: Int, to out: inout ByteBuffer) {
         let value = block.value(at: index)
-        guard isClean(value) else { return }
+        // The last guard against splitting: parsers refuse such bytes already (HOSTILE 71).
+        guard value.isFieldContent else { return }
         out.append(block.nameBytes(at: index))
         out.append(": ")
         out.append(value)
         out.append("\r\n")
-    }
-
-    /// The last guard against splitting: parsers refuse such bytes already (HOSTILE 71).
-    private static func isClean(_ value: Span<UInt8>) -> Bool {
-        for index in 0..<value.count where !value[index].isFieldContent { return false }
-        return true
     }
 
     private static func length(_ count: Int, to out: inout ByteBuffer) {

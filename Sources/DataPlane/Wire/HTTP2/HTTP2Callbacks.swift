@@ -221,18 +221,28 @@ enum HTTP2Fields {
         let capacity = max(block.count, 1)
         unsafe withUnsafeTemporaryAllocation(of: nghttp2_nv.self, capacity: capacity) { fields in
             var count = 0
-            for wantsPseudo in [true, false] {
-                for index in 0..<block.count {
-                    let name = block.name(at: index)
-                    guard name.isPseudo == wantsPseudo, isAllowed(block, index, name) else { continue }
-                    // SAFETY: `count` stays below the block's count; the addresses are those of the block's slab and
-                    // of static names, which live as the function's comment asks.
-                    unsafe fields[count] = field(block, index, copying)
-                    count += 1
-                }
+            // Pseudo fields stand in front, unless one was appended late.
+            let leading = leadingPseudo(block)
+            for index in 0..<block.count where block.name(at: index).isPseudo {
+                // SAFETY (both): `count` stays below the block's count; the addresses are those of the block's slab
+                // and of static names, which live as the function's comment asks.
+                unsafe fields[count] = field(block, index, copying)
+                count += 1
+            }
+            for index in leading..<block.count {
+                let name = block.name(at: index)
+                guard !name.isPseudo, isAllowed(block, index, name) else { continue }
+                unsafe fields[count] = field(block, index, copying)
+                count += 1
             }
             unsafe body(fields.baseAddress, count)
         }
+    }
+
+    private static func leadingPseudo(_ block: borrowing HeaderBlock) -> Int {
+        var index = 0
+        while index < block.count, block.name(at: index).isPseudo { index += 1 }
+        return index
     }
 
     private static func isAllowed(_ block: borrowing HeaderBlock, _ index: Int, _ name: HeaderName) -> Bool {

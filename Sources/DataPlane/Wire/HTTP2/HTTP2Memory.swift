@@ -6,6 +6,55 @@ internal import CNGHTTP2
 /// goes back to the system at once.
 @safe
 package final class HTTP2Memory {
+    /// In its own heap cell: the callbacks reach it without the access checks of a class's properties.
+    private let pool: UnsafeMutablePointer<HTTP2Pool>
+
+    package init() {
+        unsafe pool = .allocate(capacity: 1)
+        // SAFETY: fresh memory, freed in deinit.
+        unsafe pool.initialize(to: HTTP2Pool())
+    }
+
+    deinit {
+        // SAFETY: made in init; no session is left, for sessions hold this object.
+        unsafe pool.pointee.drain()
+        unsafe pool.deinitialize(count: 1)
+        unsafe pool.deallocate()
+    }
+
+    /// Gives back what lies in the lists.
+    package func drain() {
+        // SAFETY: made in init.
+        unsafe pool.pointee.drain()
+    }
+
+    /// The table that nghttp2 copies; it refers to the pool, which the session therefore keeps alive.
+    var table: nghttp2_mem {
+        // SAFETY: user data is the pool's address, which outlives every session that holds this object.
+        unsafe nghttp2_mem(
+            mem_user_data: pool,
+            malloc: { size, user in
+                unsafe user?.assumingMemoryBound(to: HTTP2Pool.self).pointee.allocate(size)
+            },
+            free: { pointer, user in
+                unsafe user?.assumingMemoryBound(to: HTTP2Pool.self).pointee.free(pointer)
+            },
+            calloc: { count, size, user in
+                let (total, overflow) = count.multipliedReportingOverflow(by: size)
+                guard !overflow else { return nil }
+                let pointer = unsafe user?.assumingMemoryBound(to: HTTP2Pool.self).pointee.allocate(total)
+                unsafe pointer?.initializeMemory(as: UInt8.self, repeating: 0, count: total)
+                return unsafe pointer
+            },
+            realloc: { pointer, size, user in
+                unsafe user?.assumingMemoryBound(to: HTTP2Pool.self).pointee.reallocate(pointer, size)
+            })
+    }
+}
+
+/// The lists themselves.
+@safe
+private struct HTTP2Pool: ~Copyable {
     /// Bytes in front of each block: the index of its class, at the alignment that nghttp2 expects.
     private static let prefix = 16
     /// Classes are 64 << index, prefix included; larger blocks are not kept.
@@ -13,17 +62,12 @@ package final class HTTP2Memory {
     /// Bytes kept in the lists; a worker at full load uses about a quarter.
     private static let keepLimit = 1_048_576
 
-    private var lists: [UnsafeMutableRawPointer?]
+    private var lists: InlineArray<9, UnsafeMutableRawPointer?> = unsafe .init(repeating: nil)
     private var kept = 0
 
-    package init() {
-        unsafe lists = Array(repeating: nil, count: Self.classes)
-    }
+    init() {}
 
-    deinit { drain() }
-
-    /// Gives back what lies in the lists.
-    package func drain() {
+    mutating func drain() {
         for index in 0..<Self.classes {
             // SAFETY: each listed block is free and starts with the pointer to the next one.
             while let block = unsafe lists[index] {
@@ -34,7 +78,7 @@ package final class HTTP2Memory {
         kept = 0
     }
 
-    fileprivate func allocate(_ size: Int) -> UnsafeMutableRawPointer? {
+    mutating func allocate(_ size: Int) -> UnsafeMutableRawPointer? {
         let (total, overflow) = size.addingReportingOverflow(Self.prefix)
         guard !overflow, size >= 0 else { return nil }
         let index = Self.classIndex(total)
@@ -52,7 +96,7 @@ package final class HTTP2Memory {
         return unsafe block + Self.prefix
     }
 
-    fileprivate func free(_ pointer: UnsafeMutableRawPointer?) {
+    mutating func free(_ pointer: UnsafeMutableRawPointer?) {
         guard let pointer = unsafe pointer else { return }
         // SAFETY: `allocate` made it, so the prefix lies in front.
         let block = unsafe pointer - Self.prefix
@@ -66,7 +110,7 @@ package final class HTTP2Memory {
         kept += 64 << index
     }
 
-    fileprivate func reallocate(_ pointer: UnsafeMutableRawPointer?, _ size: Int) -> UnsafeMutableRawPointer? {
+    mutating func reallocate(_ pointer: UnsafeMutableRawPointer?, _ size: Int) -> UnsafeMutableRawPointer? {
         guard let pointer = unsafe pointer else { return unsafe allocate(size) }
         // SAFETY: `allocate` made it, so the prefix lies in front and tells how much room there is.
         let index = unsafe (pointer - Self.prefix).load(as: Int.self)
@@ -81,38 +125,5 @@ package final class HTTP2Memory {
     private static func classIndex(_ total: Int) -> Int {
         if total <= 64 { return 0 }
         return Int.bitWidth - (total - 1).leadingZeroBitCount - 6
-    }
-
-    /// The table that nghttp2 copies; it refers to this object, which the session therefore holds.
-    var table: nghttp2_mem {
-        // SAFETY: the callbacks get the address of this object, which outlives every session that holds it.
-        unsafe nghttp2_mem(
-            mem_user_data: Unmanaged.passUnretained(self).toOpaque(),
-            malloc: { size, user in
-                guard let user = unsafe user else { return nil }
-                return unsafe Unmanaged<HTTP2Memory>.fromOpaque(user)._withUnsafeGuaranteedRef {
-                    unsafe $0.allocate(size)
-                }
-            },
-            free: { pointer, user in
-                guard let user = unsafe user else { return }
-                unsafe Unmanaged<HTTP2Memory>.fromOpaque(user)._withUnsafeGuaranteedRef { unsafe $0.free(pointer) }
-            },
-            calloc: { count, size, user in
-                guard let user = unsafe user else { return nil }
-                let (total, overflow) = count.multipliedReportingOverflow(by: size)
-                guard !overflow else { return nil }
-                let pointer = unsafe Unmanaged<HTTP2Memory>.fromOpaque(user)._withUnsafeGuaranteedRef {
-                    unsafe $0.allocate(total)
-                }
-                unsafe pointer?.initializeMemory(as: UInt8.self, repeating: 0, count: total)
-                return unsafe pointer
-            },
-            realloc: { pointer, size, user in
-                guard let user = unsafe user else { return nil }
-                return unsafe Unmanaged<HTTP2Memory>.fromOpaque(user)._withUnsafeGuaranteedRef {
-                    unsafe $0.reallocate(pointer, size)
-                }
-            })
     }
 }

@@ -44,6 +44,26 @@ extension Span where Element == UInt8 {
         return true
     }
 
+    /// Equal to a name of `HeaderName` (lower-case letters, digits, `-`, `:`) but for the case of letters; eight bytes at
+    /// a time. Setting bit 5 folds letters; what it folds beside them are controls, which the second test refuses.
+    func equalsWireName(_ name: borrowing Span<UInt8>) -> Bool {
+        guard count == name.count else { return false }
+        guard count >= 8 else { return equalsIgnoringCase(name) }
+        let own = unsafe bytes
+        let other = unsafe name.bytes
+        let fold: UInt64 = 0x2020_2020_2020_2020
+        var start = 0
+        while start < count {
+            let offset = Swift.min(start, count - 8)
+            // SAFETY: both spans have `count` bytes, and offset + 8 <= count.
+            let word = unsafe own.unsafeLoadUnaligned(fromUncheckedByteOffset: offset, as: UInt64.self)
+            let expected = unsafe other.unsafeLoadUnaligned(fromUncheckedByteOffset: offset, as: UInt64.self)
+            if word | fold != expected | fold || (word | word >> 1) & fold != fold { return false }
+            start += 8
+        }
+        return true
+    }
+
     /// Equal to a literal, byte for byte.
     package func equals(_ literal: StaticString) -> Bool {
         // SAFETY: a static string's storage lives for ever.
@@ -56,14 +76,47 @@ extension Span where Element == UInt8 {
         equalsIgnoringCase(unsafe Span(_unsafeStart: literal.utf8Start, count: literal.utf8CodeUnitCount))
     }
 
-    /// The index of the first `byte` at or after `start`.
+    /// The index of the first `byte` at or after `start`; eight bytes at a time.
     package func firstIndex(of byte: UInt8, from start: Int = 0) -> Int? {
-        var index = start
+        var index = Swift.max(0, start)
+        let own = unsafe bytes
+        let pattern = Self.ones &* UInt64(byte)
+        while index &+ 8 <= count {
+            // SAFETY: index + 8 <= count.
+            let word = unsafe own.unsafeLoadUnaligned(fromUncheckedByteOffset: index, as: UInt64.self) ^ pattern
+            let zeros = (word &- Self.ones) & ~word & Self.tops
+            if zeros != 0 { return index &+ UInt64(littleEndian: zeros).trailingZeroBitCount / 8 }
+            index &+= 8
+        }
         while index < count {
             if self[index] == byte { return index }
-            index += 1
+            index &+= 1
         }
         return nil
+    }
+
+    private static var ones: UInt64 { 0x0101_0101_0101_0101 }
+    private static var tops: UInt64 { 0x8080_8080_8080_8080 }
+
+    /// Every byte may stand in a field value: no control but tab, no DEL. Eight bytes at a time where there are none.
+    package var isFieldContent: Bool {
+        var index = 0
+        let own = unsafe bytes
+        while index &+ 8 <= count {
+            // SAFETY: index + 8 <= count.
+            let word = unsafe own.unsafeLoadUnaligned(fromUncheckedByteOffset: index, as: UInt64.self)
+            let delete = word ^ (Self.ones &* 0x7f)
+            let suspects = (word &- Self.ones &* 0x20) & ~word | (delete &- Self.ones) & ~delete
+            if suspects & Self.tops != 0 {
+                for offset in index..<index &+ 8 where !self[offset].isFieldContent { return false }
+            }
+            index &+= 8
+        }
+        while index < count {
+            if !self[index].isFieldContent { return false }
+            index &+= 1
+        }
+        return true
     }
 
     /// Without spaces and tabs on both sides. No other byte counts as white space.

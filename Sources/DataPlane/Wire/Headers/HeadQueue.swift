@@ -4,8 +4,8 @@
 /// Blocks stand behind pointers because `Array` holds no noncopyable elements; the pointers never leave this file.
 @safe
 struct HeadQueue: ~Copyable {
-    /// Spare blocks kept: a connection rarely has more heads in one read.
-    private static let spareLimit = 8
+    /// Spare blocks kept: a busy connection has this many heads in one read; idle ones `shrink`.
+    private static let spareLimit = 64
 
     private var ready: [UnsafeMutablePointer<HeaderBlock>] = unsafe []
     private var spare: [UnsafeMutablePointer<HeaderBlock>] = unsafe []

@@ -18,6 +18,9 @@ package struct HeaderBlock: ~Copyable {
     /// What RFC 9113 6.5.2 counts for each field beside its bytes.
     package static let fieldOverhead = 32
 
+    /// Room made for the first field: most heads have fewer.
+    private static let usualFields = 16
+
     private var slab = ByteBuffer()
     private var entries: [Entry] = []
     /// One bit per known name that was ever appended since `removeAll`: misses cost one test.
@@ -250,6 +253,7 @@ package struct HeaderBlock: ~Copyable {
         let bit = name.rawValue
         if bit < 64 { present.low |= 1 << UInt64(bit) } else { present.high |= 1 << UInt64(bit &- 64) }
         byteCount += (name == .other ? nameCount : name.wireBytes.count) + valueCount + Self.fieldOverhead
+        if entries.isEmpty { entries.reserveCapacity(Self.usualFields) }
         entries.append(
             Entry(
                 nameStart: UInt32(truncatingIfNeeded: nameStart), nameCount: UInt32(truncatingIfNeeded: nameCount),

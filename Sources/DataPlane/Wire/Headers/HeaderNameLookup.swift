@@ -7,7 +7,7 @@ extension HeaderName {
             return
         }
         self = Self.candidate(name, last)
-        if self != .other, !name.equalsIgnoringCase(wireBytes) { self = .other }
+        if self != .other, !name.equalsWireName(wireBytes) { self = .other }
     }
 
     private static func candidate(_ name: Span<UInt8>, _ last: UInt8) -> HeaderName {
