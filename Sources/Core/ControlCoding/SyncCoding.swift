@@ -74,11 +74,14 @@ package struct SyncLease: Hashable, Sendable {
     package var counter: UInt64
     package var cursor: CatalogCursor
     package var wallTime: WallTime
+    /// Over all signed records that the sender keeps; empty or 32 bytes.
+    package var recordsDigest: [UInt8]
 
-    package init(counter: UInt64, cursor: CatalogCursor, wallTime: WallTime) {
+    package init(counter: UInt64, cursor: CatalogCursor, wallTime: WallTime, recordsDigest: [UInt8] = []) {
         self.counter = counter
         self.cursor = cursor
         self.wallTime = wallTime
+        self.recordsDigest = recordsDigest
     }
 }
 
@@ -126,6 +129,7 @@ package enum SyncFrame: Hashable, Sendable {
             frame.lease.epoch = lease.cursor.epoch
             frame.lease.revision = lease.cursor.revision
             frame.lease.wallTime = lease.wallTime.seconds
+            frame.lease.recordsDigest = lease.recordsDigest.data
         case .ack(let cursor, let refused):
             frame.ack.epoch = cursor.epoch
             frame.ack.revision = cursor.revision
@@ -160,11 +164,14 @@ package enum SyncFrame: Hashable, Sendable {
                     cursor: CatalogCursor(epoch: message.epoch, revision: message.revision), index: message.index,
                     isLast: message.last, records: try records("snapshot.records", message.records, owner: peer)))
         case .lease(let message):
+            guard message.recordsDigest.isEmpty || message.recordsDigest.count == 32 else {
+                throw CodingError("lease.recordsDigest", .notA("32 bytes"))
+            }
             return .lease(
                 SyncLease(
                     counter: message.counter,
                     cursor: CatalogCursor(epoch: message.epoch, revision: message.revision),
-                    wallTime: WallTime(seconds: message.wallTime)))
+                    wallTime: WallTime(seconds: message.wallTime), recordsDigest: Array(message.recordsDigest)))
         case .ack(let message):
             let refused = try Field.text("ack.refused", message.refused, limit: CodingLimits.reasonBytes)
             return .ack(
@@ -174,8 +181,13 @@ package enum SyncFrame: Hashable, Sendable {
         }
     }
 
-    /// Bytes that `record` takes in a frame, for cutting a catalog into chunks.
-    package static func encodedLength(of record: CatalogRecord) -> Int { MessageCoding.encode(message(record)).count }
+    /// One catalog record by itself: for the store, and to know its length before cutting a catalog into chunks.
+    package static func encode(_ record: CatalogRecord) -> [UInt8] { MessageCoding.encode(message(record)) }
+
+    /// As `encode` of one record made it; `owner` is not in the bytes.
+    package static func decodeRecord(_ bytes: [UInt8], owner: ClusterID) throws(CodingError) -> CatalogRecord {
+        try record(try MessageCoding.decode(FederationCatalogRecord.self, bytes), owner: owner)
+    }
 
     private static func hello(_ message: FederationHello) throws(CodingError) -> SyncHello {
         guard message.minimumVersion <= message.maximumVersion else { throw CodingError("minimumVersion", .outOfRange) }
@@ -202,16 +214,21 @@ package enum SyncFrame: Hashable, Sendable {
         _ field: String, _ list: [FederationCatalogRecord], owner: ClusterID
     ) throws(CodingError) -> [CatalogRecord] {
         let records = try each(field, list, limit: CodingLimits.catalogRecords) { (message) throws(CodingError) in
-            CatalogRecord(
-                service: try Field.objectName("service", message.service), cluster: owner,
-                ports: try ServiceCoding.ports(message.ports),
-                capacities: try ServiceCoding.capacities(message.capacities),
-                authorization: try inside("authorization") { () throws(CodingError) in
-                    try PolicyCoding.model(message.authorization)
-                })
+            try record(message, owner: owner)
         }
         try requireUnique(field, records, \.service)
         return records
+    }
+
+    private static func record(
+        _ message: FederationCatalogRecord, owner: ClusterID
+    ) throws(CodingError) -> CatalogRecord {
+        CatalogRecord(
+            service: try Field.objectName("service", message.service), cluster: owner,
+            ports: try ServiceCoding.ports(message.ports), capacities: try ServiceCoding.capacities(message.capacities),
+            authorization: try inside("authorization") { () throws(CodingError) in
+                try PolicyCoding.model(message.authorization)
+            })
     }
 }
 

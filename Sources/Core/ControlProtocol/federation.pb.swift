@@ -568,6 +568,10 @@ package nonisolated struct FederationLease: Sendable {
   /// Seconds since 1970 at the sender; shows skew, decides nothing.
   package var wallTime: Int64 = 0
 
+  /// Exclusive or of the SHA-256 of every signed record that the sender keeps. A peer whose own differs sends all of its
+  /// records again, at most every 10 s: what got lost between streams is found. A hint, never a proof.
+  package var recordsDigest: Data = Data()
+
   package var unknownFields = SwiftProtobuf.UnknownStorage()
 
   package init() {}
@@ -1356,7 +1360,7 @@ nonisolated extension FederationSnapshotChunk: SwiftProtobuf.Message, SwiftProto
 
 nonisolated extension FederationLease: SwiftProtobuf.Message, SwiftProtobuf._MessageImplementationBase, SwiftProtobuf._ProtoNameProviding {
   package static let protoMessageName: String = _protobuf_package + ".Lease"
-  package static let _protobuf_nameMap = SwiftProtobuf._NameMap(bytecode: "\0\u{1}counter\0\u{1}epoch\0\u{1}revision\0\u{3}wall_time\0")
+  package static let _protobuf_nameMap = SwiftProtobuf._NameMap(bytecode: "\0\u{1}counter\0\u{1}epoch\0\u{1}revision\0\u{3}wall_time\0\u{3}records_digest\0")
 
   package mutating func decodeMessage<D: SwiftProtobuf.Decoder>(decoder: inout D) throws {
     while let fieldNumber = try decoder.nextFieldNumber() {
@@ -1368,6 +1372,7 @@ nonisolated extension FederationLease: SwiftProtobuf.Message, SwiftProtobuf._Mes
       case 2: try { try decoder.decodeSingularUInt64Field(value: &self.epoch) }()
       case 3: try { try decoder.decodeSingularUInt64Field(value: &self.revision) }()
       case 4: try { try decoder.decodeSingularInt64Field(value: &self.wallTime) }()
+      case 5: try { try decoder.decodeSingularBytesField(value: &self.recordsDigest) }()
       default: break
       }
     }
@@ -1386,6 +1391,9 @@ nonisolated extension FederationLease: SwiftProtobuf.Message, SwiftProtobuf._Mes
     if self.wallTime != 0 {
       try visitor.visitSingularInt64Field(value: self.wallTime, fieldNumber: 4)
     }
+    if !self.recordsDigest.isEmpty {
+      try visitor.visitSingularBytesField(value: self.recordsDigest, fieldNumber: 5)
+    }
     try unknownFields.traverse(visitor: &visitor)
   }
 
@@ -1394,6 +1402,7 @@ nonisolated extension FederationLease: SwiftProtobuf.Message, SwiftProtobuf._Mes
     if lhs.epoch != rhs.epoch {return false}
     if lhs.revision != rhs.revision {return false}
     if lhs.wallTime != rhs.wallTime {return false}
+    if lhs.recordsDigest != rhs.recordsDigest {return false}
     if lhs.unknownFields != rhs.unknownFields {return false}
     return true
   }
