@@ -58,5 +58,11 @@ package struct ActionQueue: Sendable {
         return actions
     }
 
+    /// Number of the newest batch. A view of the machine that is taken now may be shown as soon as `isDurable` says so of
+    /// it: the machine's state runs ahead of the disk.
+    package var newest: UInt64 { nextNumber - 1 }
+
+    package func isDurable(_ number: UInt64) -> Bool { number <= durable }
+
     package var isEmpty: Bool { items.isEmpty && unwritten.isEmpty }
 }

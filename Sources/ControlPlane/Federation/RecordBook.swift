@@ -51,6 +51,8 @@ package struct RecordBook: Sendable {
     private struct Entry: Sendable {
         var record: SignedRecord
         var digest: [UInt8]
+        /// Order in which it is told: rank, then place.
+        var order: String
     }
 
     private struct Counter: Hashable, Sendable {
@@ -113,7 +115,7 @@ package struct RecordBook: Sendable {
 
     private mutating func insert(_ record: SignedRecord, at place: Place) {
         if let former = entries[place] { forget(former) }
-        let entry = Entry(record: record, digest: hash(record.encoded))
+        let entry = Entry(record: record, digest: hash(record.encoded), order: "\(place.rank) \(place.text)")
         entries[place] = entry
         digests[entry.digest, default: 0] += 1
         if digests[entry.digest] == 1 { toggle(entry.digest) }
@@ -141,9 +143,9 @@ package struct RecordBook: Sendable {
     /// All records in the order in which a peer should read them.
     package var all: [SignedRecord] {
         var seen: Set<[UInt8]> = []
-        return entries.sorted { left, right in
-            (left.key.rank, left.key.text) < (right.key.rank, right.key.text)
-        }.compactMap { seen.insert($0.value.digest).inserted ? $0.value.record : nil }
+        return entries.values.sorted { $0.order < $1.order }.compactMap {
+            seen.insert($0.digest).inserted ? $0.record : nil
+        }
     }
 
     /// Tombstones of one key.
