@@ -250,6 +250,94 @@ import Testing
         #expect(lab.sites["east"]!.machine.view.bundles.first?.sequence == 5)
     }
 
+    /// A record of `statement`, signed by `signer` under the name of `claimed`.
+    private func membership(
+        _ statement: MembershipStatement, sequence: UInt64, signer: FederationSigner, claimed: KeyName
+    ) -> [UInt8] {
+        let payload = statement.encode()
+        let bytes = SignedRecord.signedBytes(
+            type: .membership, sequence: sequence, role: .owner, keyName: claimed, payload: payload)
+        let signature = RecordSignature(role: .owner, keyName: claimed, signature: signer.sign(bytes) ?? [])
+        return SignedRecord(type: .membership, sequence: sequence, payload: payload, signatures: [signature]).encoded
+    }
+
+    @Test func nobodyRewritesAnothersMembership() throws {
+        let lab = Lab()
+        try lab.add("east", "west", "north")
+        try lab.join("west", to: "east")
+        try lab.join("north", to: "east")
+        let id = lab.connect("east", "north")
+        let west = lab.signer("west", 0)
+        let north = lab.signer("north", 0)
+        let forged = MembershipStatement(
+            cluster: Lab.id("west"), trustDomain: Lab.domain("west"), federationKey: west.publicKey, rootHashes: [],
+            brokerAddresses: ["liar.example:1"], gateways: [], epoch: 1)
+        for claimed in [west.keyName, north.keyName] {
+            let record = membership(forged, sequence: 9, signer: north, claimed: claimed)
+            lab.run("east") { lab, machine in
+                machine.received(id, SyncFrame.records([record]).encode(), at: lab.clock)
+            }
+        }
+        #expect(lab.status("east", "west")?.sequence == 1)
+        #expect(lab.alarms("east") == [.badSignature])
+        // A sponsor's part that the sponsor did not sign admits nobody.
+        let stranger = lab.signer("south", 0)
+        let own = MembershipStatement(
+            cluster: Lab.id("south"), trustDomain: Lab.domain("south"), federationKey: stranger.publicKey,
+            rootHashes: [], brokerAddresses: [], gateways: [], epoch: 1)
+        let record = try SignedRecord.decode(
+            membership(own, sequence: 1, signer: stranger, claimed: stranger.keyName))
+        let east = lab.signer("east", 0)
+        let bytes = SignedRecord.signedBytes(
+            type: .membership, sequence: 1, role: .sponsor, keyName: east.keyName, payload: record.payload)
+        let part = RecordSignature(role: .sponsor, keyName: east.keyName, signature: north.sign(bytes) ?? [])
+        for name in ["east", "north"] {
+            lab.run(name) { lab, machine in
+                machine.received(id, SyncFrame.records([record.adding(part).encoded]).encode(), at: lab.clock)
+            }
+        }
+        #expect(lab.members("east") == ["north", "west"] && lab.members("north") == ["east", "west"])
+    }
+
+    @Test func aTombstoneThatComesFirstKeepsItsKeyOut() throws {
+        let lab = Lab()
+        try lab.add("east", "west", "north")
+        try lab.join("west", to: "east")
+        try lab.join("north", to: "east")
+        let records = lab.sites["north"]!.rows.values.filter { $0.table == .records }.compactMap(\.value)
+        try lab.run("north") { lab, machine in try machine.leave(reason: "", at: lab.clock).actions }
+        let tombstone = lab.sites["north"]!.rows.values.first { $0.table == .records && $0.key.contains("tombstone") }
+        // West has no stream yet and has never heard of north: first that it left, then, from somebody who does not know
+        // that yet, that it is there.
+        func tell(_ id: StreamID, _ records: [[UInt8]]) {
+            let hello = SyncHello(
+                cluster: Lab.id("east"), version: "", features: [], wallTime: lab.clock.wall, cursor: .none)
+            lab.run("west") { lab, machine in
+                machine.streamOpened(id, trustDomain: Lab.domain("east"), dialledByUs: false, at: lab.clock)
+            }
+            for frame in [SyncFrame.hello(hello), .records(records)] {
+                lab.run("west") { lab, machine in machine.received(id, frame.encode(), at: lab.clock) }
+            }
+        }
+        #expect(lab.status("west", "north") == nil)
+        tell(StreamID(500), [tombstone?.value ?? []])
+        try lab.restart("west")
+        tell(StreamID(501), records)
+        #expect(lab.members("west") == ["east"])
+    }
+
+    @Test func proxiesAreToldWhoIsGone() throws {
+        let lab = Lab()
+        try lab.add("east", "west")
+        try lab.join("west", to: "east")
+        #expect(lab.sites["east"]!.machine.links.states.map(\.cluster) == [Lab.id("west")])
+        try lab.run("east") { lab, machine in try machine.evict(Lab.id("west"), reason: "", at: lab.clock) }
+        #expect(
+            lab.sites["east"]!.machine.links.states == [LinkState(cluster: Lab.id("west"), freshness: .gone)])
+        lab.pass(20)
+        #expect(lab.sites["east"]!.dials.isEmpty)
+    }
+
     @Test func anEmptyBundleTakesAllTrustAway() throws {
         let lab = Lab()
         try lab.add("east", "west")

@@ -69,6 +69,19 @@ import Testing
         #expect(lab.freshness("east", of: "west") == .fresh)
     }
 
+    @Test func aDeltaAfterALostOneIsNotTaken() throws {
+        let lab = try pair()
+        lab.offer("west", revision: 1, ["reviews": .all, "ratings": .all])
+        let id = lab.connect("east", "west")
+        let wire = lab.wires.removeValue(forKey: id.number)
+        lab.offer("west", revision: 2, ["reviews": .all])
+        lab.wires[id.number] = wire
+        // The owner sends a whole catalog at once when it hears of the gap; without its answer nothing moves.
+        lab.pass(2)
+        lab.offer("west", revision: 3, ["reviews": .all, "details": .all])
+        #expect(lab.services("east", of: "west") == ["details", "reviews"])
+    }
+
     @Test func aLostRecordIsFoundByTheDigest() throws {
         let lab = try pair()
         let id = lab.connect("east", "west")

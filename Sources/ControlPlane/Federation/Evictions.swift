@@ -88,22 +88,23 @@ extension MembershipMachine {
                 guard let signer = record.signature(.owner)?.keyName, counts(signer, against: name),
                     let statement = try? TombstoneStatement.decode(record.payload)
                 else { continue }
-                bury(name, statement, by: signer, &effects)
-                applied = true
+                applied = bury(name, statement, by: signer, &effects) || applied
                 break
             }
         }
         return applied
     }
 
-    /// Ends what `subject` was here, for good.
+    /// Ends what `subject` was here, for good. False when it had ended before.
+    @discardableResult
     private mutating func bury(
         _ subject: KeyName, _ statement: TombstoneStatement, by signer: KeyName, _ effects: inout [Effect]
-    ) {
-        guard dead.insert(subject).inserted else { return }
+    ) -> Bool {
+        guard dead.insert(subject).inserted else { return false }
         guard var entry = entries[subject] else {
             // Never known here: the key is dead, but its word does not close a name.
-            return effects.append(.row(FederationRow(.members, subject.description, Self.deadRow)))
+            effects.append(.row(FederationRow(.members, subject.description, Self.deadRow)))
+            return true
         }
         let wasAdmitted = entry.standing.isAdmitted
         let reason =
@@ -133,6 +134,7 @@ extension MembershipMachine {
         }
         effects.append(.row(row(of: entry, buried: wasAdmitted)))
         if wasAdmitted { effects.append(.expelled(entry.cluster, entry.trustDomain)) }
+        return true
     }
 
     /// Somebody ended our membership. A sponsor's word puts us out; another member's only parts us from it.
