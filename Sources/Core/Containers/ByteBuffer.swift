@@ -1,0 +1,116 @@
+/// A growable run of bytes that is filled at the end and drained from the front.
+///
+/// Owned by one connection or one worker; closing is its `deinit`. An empty buffer gives its memory back on `shrink()`.
+@safe
+public struct ByteBuffer: ~Copyable {
+    @usableFromInline var base: UnsafeMutablePointer<UInt8>?
+    @usableFromInline var capacity = 0
+    @usableFromInline var start = 0
+    @usableFromInline var end = 0
+
+    public init() { unsafe base = nil }
+
+    public init(capacity: Int) {
+        unsafe base = UnsafeMutablePointer<UInt8>.allocate(capacity: capacity)
+        self.capacity = capacity
+    }
+
+    deinit { unsafe base?.deallocate() }
+
+    @inlinable public var count: Int { end - start }
+    @inlinable public var isEmpty: Bool { end == start }
+
+    /// The bytes that wait, in order.
+    @inlinable public var bytes: Span<UInt8> {
+        @_lifetime(borrow self)
+        borrowing get {
+            // SAFETY: base[start..<end] is initialised; the span may not outlive self.
+            guard let base = unsafe base else { return Span() }
+            let span = unsafe Span<UInt8>(_unsafeStart: UnsafePointer(base + start), count: end - start)
+            return unsafe _overrideLifetime(span, borrowing: self)
+        }
+    }
+
+    @inlinable public mutating func append(_ span: Span<UInt8>) {
+        let count = span.count
+        guard count > 0 else { return }
+        reserve(count)
+        // SAFETY: `reserve` made room for `count` bytes behind `end`.
+        unsafe span.withUnsafeBufferPointer { source in
+            guard let from = source.baseAddress, let base = unsafe base else { return }
+            unsafe (base + end).update(from: from, count: count)
+        }
+        end += count
+    }
+
+    @inlinable public mutating func append(_ byte: UInt8) {
+        reserve(1)
+        // SAFETY: `reserve` made room.
+        if let base = unsafe base { unsafe base[end] = byte }
+        end += 1
+    }
+
+    @inlinable public mutating func append(_ array: [UInt8]) { append(array.span) }
+
+    @inlinable public mutating func append(_ text: StaticString) {
+        // SAFETY: a static string's storage lives for ever.
+        append(unsafe Span(_unsafeStart: text.utf8Start, count: text.utf8CodeUnitCount))
+    }
+
+    /// Drops `count` bytes from the front (at most all of them).
+    @inlinable public mutating func consume(_ count: Int) {
+        start += Swift.min(count, end - start)
+        if start == end {
+            start = 0
+            end = 0
+        }
+    }
+
+    @inlinable public mutating func removeAll() {
+        start = 0
+        end = 0
+    }
+
+    /// Gives memory back when nothing waits; keeps it otherwise.
+    public mutating func shrink() {
+        guard isEmpty, let held = unsafe base else { return }
+        unsafe held.deallocate()
+        unsafe base = nil
+        capacity = 0
+        removeAll()
+    }
+
+    /// Lends at least `minimum` bytes of room behind the end; the closure returns how many it filled.
+    @inlinable public mutating func fill(
+        minimum: Int, _ body: (UnsafeMutableRawBufferPointer) -> Int
+    ) -> Int {
+        reserve(minimum)
+        guard let base = unsafe base else { return 0 }
+        // SAFETY: the room lent is inside the allocation; the count is clamped to it.
+        let room = unsafe UnsafeMutableRawBufferPointer(start: base + end, count: capacity - end)
+        let filled = unsafe Swift.max(0, Swift.min(body(room), room.count))
+        end += filled
+        return filled
+    }
+
+    @usableFromInline mutating func reserve(_ more: Int) {
+        if capacity - end >= more { return }
+        let waiting = end - start
+        if let held = unsafe base, capacity - waiting >= more, start >= waiting {
+            // SAFETY: source and target lie in one allocation and do not overlap (start >= waiting).
+            unsafe held.update(from: held + start, count: waiting)
+        } else {
+            let larger = Swift.max(Swift.max(256, capacity * 2), waiting + more)
+            let fresh = UnsafeMutablePointer<UInt8>.allocate(capacity: larger)
+            if let held = unsafe base {
+                // SAFETY: `larger` holds `waiting` bytes; the allocations differ.
+                unsafe fresh.update(from: held + start, count: waiting)
+                unsafe held.deallocate()
+            }
+            unsafe base = fresh
+            capacity = larger
+        }
+        start = 0
+        end = waiting
+    }
+}

@@ -1,0 +1,54 @@
+/// A point on the monotonic clock that also counts suspended time (CLOCK_BOOTTIME), in nanoseconds.
+///
+/// It is handed to every machine with each event; tests and simulations start at `Instant.zero`.
+package struct Instant: Hashable, Comparable, Sendable {
+    package var nanoseconds: UInt64
+
+    package init(nanoseconds: UInt64) { self.nanoseconds = nanoseconds }
+    package static let zero = Instant(nanoseconds: 0)
+    /// Later than any deadline.
+    package static let distantFuture = Instant(nanoseconds: .max)
+
+    package static func < (left: Instant, right: Instant) -> Bool { left.nanoseconds < right.nanoseconds }
+
+    /// Saturates: a deadline never wraps round to the past. A negative duration counts as zero.
+    package static func + (start: Instant, step: Duration) -> Instant {
+        let (sum, overflow) = start.nanoseconds.addingReportingOverflow(step.wholeNanoseconds)
+        return overflow ? .distantFuture : Instant(nanoseconds: sum)
+    }
+
+    /// Time from `earlier` to `later`; zero where `earlier` is not earlier.
+    package static func - (later: Instant, earlier: Instant) -> Duration {
+        later.nanoseconds <= earlier.nanoseconds
+            ? .zero : .nanoseconds(Int64(clamping: later.nanoseconds - earlier.nanoseconds))
+    }
+}
+
+/// Seconds since 1970-01-01T00:00:00Z, as certificates and assertions carry them. Never used to measure a wait.
+package struct WallTime: Hashable, Comparable, Sendable {
+    package var seconds: Int64
+
+    package init(seconds: Int64) { self.seconds = seconds }
+    package static func < (left: WallTime, right: WallTime) -> Bool { left.seconds < right.seconds }
+
+    /// Saturates at both ends.
+    package func advanced(bySeconds step: Int64) -> WallTime {
+        let (sum, overflow) = seconds.addingReportingOverflow(step)
+        return WallTime(seconds: overflow ? (step < 0 ? .min : .max) : sum)
+    }
+}
+
+extension Duration {
+    /// Nanoseconds, rounded down; zero when negative, the largest value when too large.
+    package var wholeNanoseconds: UInt64 {
+        let (seconds, attoseconds) = components
+        if seconds < 0 || attoseconds < 0 { return 0 }
+        let (scaled, overflow) = UInt64(seconds).multipliedReportingOverflow(by: 1_000_000_000)
+        if overflow { return .max }
+        let (sum, carried) = scaled.addingReportingOverflow(UInt64(attoseconds) / 1_000_000_000)
+        return carried ? .max : sum
+    }
+
+    /// Milliseconds, rounded down; zero when negative.
+    package var wholeMilliseconds: UInt64 { wholeNanoseconds / 1_000_000 }
+}
