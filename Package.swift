@@ -1,0 +1,140 @@
+// swift-tools-version: 6.2
+import PackageDescription
+
+/// The settings of every Swift target. ControlProtocol leaves out strict memory safety: it holds generated code only.
+let language: [SwiftSetting] = [
+    .swiftLanguageMode(.v6),
+    .treatAllWarnings(as: .error),
+    .enableUpcomingFeature("ExistentialAny"),
+    .enableUpcomingFeature("MemberImportVisibility"),
+    .enableUpcomingFeature("InternalImportsByDefault"),
+    .enableExperimentalFeature("Lifetimes"),
+]
+let strict: [SwiftSetting] = language + [.strictMemorySafety()]
+
+let protobuf: Target.Dependency = .product(name: "SwiftProtobuf", package: "swift-protobuf")
+let argumentParser: Target.Dependency = .product(name: "ArgumentParser", package: "swift-argument-parser")
+let logging: Target.Dependency = .product(name: "Logging", package: "swift-log")
+let yams: Target.Dependency = .product(name: "Yams", package: "Yams")
+let grdb: Target.Dependency = .product(name: "GRDB", package: "GRDB.swift")
+
+/// A C target: a module map, static-inline shims and the libraries they need; nothing else.
+func shim(_ name: String, _ libraries: String...) -> Target {
+    .target(name: name, path: "Sources/C/\(name)", linkerSettings: libraries.map { .linkedLibrary($0) })
+}
+
+/// A Swift target in its room under Sources.
+func room(_ folder: String, _ name: String, _ dependencies: [Target.Dependency]) -> Target {
+    .target(name: name, dependencies: dependencies, path: "Sources/\(folder)/\(name)", swiftSettings: strict)
+}
+
+/// The tests that stand beside a target: `Tests/<Target>Tests`.
+func tests(_ name: String, _ dependencies: [Target.Dependency] = [], resources: [Resource] = []) -> Target {
+    .testTarget(
+        name: "\(name)Tests", dependencies: [.target(name: name), "MeshTestKit"] + dependencies,
+        path: "Tests/\(name)Tests", resources: resources, swiftSettings: strict)
+}
+
+let package = Package(
+    name: "meshfed",
+    products: [
+        .executable(name: "meshfed", targets: ["meshfed"]),
+        .executable(name: "meshfed-proxy", targets: ["meshfed-proxy"]),
+    ],
+    dependencies: [
+        .package(url: "https://github.com/apple/swift-argument-parser", exact: "1.8.2"),
+        .package(url: "https://github.com/apple/swift-protobuf", exact: "1.39.0", traits: []),
+        .package(url: "https://github.com/apple/swift-log", exact: "1.16.2"),
+        .package(url: "https://github.com/jpsim/Yams", exact: "6.2.2"),
+        .package(url: "https://github.com/groue/GRDB.swift", exact: "7.10.0"),
+    ],
+    targets: [
+        shim("COpenSSL", "ssl", "crypto"),
+        shim("CNGHTTP2", "nghttp2"),
+        shim("CLinux"),
+
+        room("Core", "MeshModel", []),
+        room("Core", "Containers", []),
+        room("Core", "Identity", ["MeshModel", "COpenSSL"]),
+        room("Core", "Telemetry", ["MeshModel"]),
+        room("Core", "Settings", ["MeshModel"]),
+        .target(
+            name: "ControlProtocol", dependencies: [protobuf], path: "Sources/Core/ControlProtocol",
+            exclude: ["proto"], swiftSettings: language),
+        room("Core", "ControlCoding", ["ControlProtocol", "MeshModel", protobuf]),
+
+        room("DataPlane", "Wire", ["CNGHTTP2", "Containers"]),
+        room("DataPlane", "Reactor", ["CLinux", "Containers", "Telemetry", "MeshModel"]),
+        room("DataPlane", "Routing", ["MeshModel", "Identity", "Containers", "Telemetry"]),
+        room("DataPlane", "TLS", ["Reactor", "Identity", "COpenSSL", "MeshModel", "Containers"]),
+        room("DataPlane", "Downstream", ["Reactor", "TLS", "Wire", "Containers", "MeshModel", "Identity"]),
+        room("DataPlane", "Upstream", ["Reactor", "TLS", "Wire", "Containers", "MeshModel", "Identity"]),
+        room(
+            "DataPlane", "Proxy",
+            [
+                "Downstream", "Routing", "Upstream", "Identity", "Telemetry", "Reactor", "TLS", "Wire", "Containers",
+                "MeshModel",
+            ]),
+        room(
+            "DataPlane", "RPC",
+            ["Downstream", "Upstream", "Reactor", "TLS", "Wire", "Containers", "MeshModel", "Identity"]),
+        room("DataPlane", "Admin", ["RPC", "Telemetry", "MeshModel", "Wire", "Containers"]),
+        room(
+            "DataPlane", "Feed",
+            ["ControlCoding", "ControlProtocol", "RPC", "Identity", "MeshModel", "Reactor", "TLS", protobuf]),
+        room(
+            "DataPlane", "Sidecar",
+            ["Proxy", "Feed", "Admin", "Settings", "MeshModel", "Routing", "Telemetry", "Identity", "Reactor"]),
+        room(
+            "DataPlane", "Gateway",
+            ["Proxy", "Feed", "Admin", "Settings", "MeshModel", "Routing", "Telemetry", "Identity", "Reactor"]),
+
+        room("ControlPlane", "Store", ["MeshModel"]),
+        room("ControlPlane", "StoreSQLite", ["Store", "MeshModel", grdb]),
+        room("ControlPlane", "Authority", ["Identity", "Store", "MeshModel"]),
+        room("ControlPlane", "Manifest", ["MeshModel", yams]),
+        room("ControlPlane", "Compiler", ["MeshModel", "Store"]),
+        room("ControlPlane", "Federation", ["ControlCoding", "Identity", "MeshModel"]),
+        room(
+            "ControlPlane", "Broker",
+            [
+                "Federation", "Compiler", "Store", "StoreSQLite", "Authority", "Manifest", "RPC", "Admin", "Settings",
+                "ControlCoding", "ControlProtocol", "Identity", "MeshModel", "Telemetry", "Reactor", "TLS", "Wire",
+                "Containers", protobuf, logging,
+            ]),
+
+        .executableTarget(
+            name: "meshfed",
+            dependencies: [
+                "Broker", "Manifest", "Compiler", "Store", "ControlCoding", "ControlProtocol", "Identity", "MeshModel",
+                "Settings", "RPC", "Reactor", "TLS", "Wire", "CLinux", "Containers", argumentParser, yams, protobuf,
+                logging,
+            ], path: "Sources/meshfed", swiftSettings: strict),
+        .executableTarget(
+            name: "meshfed-proxy",
+            dependencies: ["Sidecar", "Gateway", "Settings", "MeshModel", "Reactor"],
+            path: "Sources/meshfed-proxy", swiftSettings: strict),
+
+        .target(
+            name: "MeshTestKit", dependencies: ["MeshModel", "Identity"], path: "Tests/Support/MeshTestKit",
+            swiftSettings: strict),
+        tests("MeshModel"), tests("Containers"), tests("Identity"), tests("Telemetry"), tests("Settings"),
+        tests("ControlCoding", ["MeshModel"]),
+        .target(
+            name: "WireFuzz", dependencies: ["Wire", "Containers"], path: "Tests/Fuzz/Wire", swiftSettings: strict),
+        tests("Wire", ["Containers", "WireFuzz"]),
+        tests("Reactor", ["Containers", "MeshModel"]), tests("TLS", ["Reactor", "Identity", "MeshModel", "Containers"]),
+        tests("Routing", ["MeshModel", "Identity", "Containers", "Telemetry"]),
+        tests("Proxy", ["MeshModel", "Routing", "Wire", "Containers"]),
+        tests("RPC", ["MeshModel", "Identity", "TLS", "Reactor", "Wire"]),
+        tests("Store", ["StoreSQLite", "MeshModel"]),
+        tests("Authority", ["Identity", "Store", "StoreSQLite", "MeshModel"]),
+        tests("Manifest", ["MeshModel"]), tests("Compiler", ["MeshModel", "Store", "Manifest"]),
+        tests("Federation", ["Identity", "MeshModel", "ControlCoding"]),
+        .testTarget(
+            name: "Simulation",
+            dependencies: [
+                "Federation", "Compiler", "Authority", "Store", "MeshTestKit", "ControlCoding", "MeshModel", "Identity",
+            ], path: "Tests/Simulation", exclude: ["README.md"], swiftSettings: strict),
+    ]
+)
