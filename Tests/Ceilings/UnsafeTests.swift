@@ -1,0 +1,73 @@
+import Testing
+
+@Suite struct UnsafeTests {
+    /// The places that touch memory, C or the kernel (docs/ARCHITECTURE.md, Laws). Generated code is not counted.
+    private static let list: [UnsafeUse.Allowance] = [
+        .init(path: "Sources/Core/Containers", limit: 36, why: "slabs and buffers are pointers")
+    ]
+
+    /// Files without a SAFETY line of their own: they only use what `Certificate.withPointer` lends, which is explained there.
+    private static let borrowers: Set<String> = [
+        "Sources/Core/Identity/OriginVerifier.swift", "Sources/Core/Identity/SVID.swift",
+    ]
+
+    @Test func unsafeStandsWhereItMayAndIsCounted() throws {
+        var counts: [String: Int] = [:]
+        for path in Tree.swift(below: "Sources") { counts[path] = UnsafeUse.count(SwiftText(try Tree.text(path))) }
+        let problems = UnsafeUse.problems(counts, Self.list)
+        #expect(problems.isEmpty, "\(problems.joined(separator: "\n"))")
+    }
+
+    @Test func eachUseHasItsReason() throws {
+        var problems: [String] = []
+        for path in Tree.swift(below: "Sources") where !Self.borrowers.contains(path) {
+            problems += UnsafeUse.unexplained(SwiftText(try Tree.text(path)), at: path)
+        }
+        #expect(problems.isEmpty, "\(problems.joined(separator: "\n"))")
+    }
+
+    @Test func everyAllowanceIsOfSomeUse() {
+        for allowance in Self.list {
+            #expect(!allowance.why.isEmpty)
+            #expect(
+                Tree.files.contains { $0 == allowance.path || $0.hasPrefix(allowance.path + "/") }, "\(allowance.path)")
+        }
+    }
+
+    // MARK: what the law finds
+
+    @Test func countsWordsAndNotTexts() {
+        let text = SwiftText(
+            """
+            // unsafe in a comment
+            let a = unsafe b(unsafe c)
+            let unsafeName = "unsafe", other = \"""
+                unsafe
+                \"""
+            /* unsafe /* unsafe */ unsafe */ let d = unsafe e
+            let f = #"a " unsafe"#
+            """)
+        #expect(UnsafeUse.count(text) == 3)
+    }
+
+    @Test func findsTooMuchAndTheWrongPlace() {
+        let list: [UnsafeUse.Allowance] = [
+            .init(path: "Sources/A", limit: 3, why: "x"), .init(path: "Sources/A/B.swift", limit: 1, why: "x"),
+        ]
+        #expect(
+            UnsafeUse.problems(["Sources/A/C.swift": 3, "Sources/A/B.swift": 1, "Sources/D.swift": 0], list).isEmpty)
+        #expect(UnsafeUse.problems(["Sources/A/C.swift": 2, "Sources/A/E.swift": 2], list).count == 1)
+        #expect(UnsafeUse.problems(["Sources/A/B.swift": 2], list).count == 1)
+        #expect(
+            UnsafeUse.problems(["Sources/D.swift": 1], list) == ["Sources/D.swift holds 1 unsafe and may hold none"])
+        #expect(UnsafeUse.problems(["Sources/AB/C.swift": 1], list).count == 1)
+    }
+
+    @Test func findsAUseWithoutReason() {
+        let far = String(repeating: "\n", count: UnsafeUse.reach.before + 1)
+        #expect(UnsafeUse.unexplained(SwiftText("let a = unsafe b"), at: "a").count == 1)
+        #expect(UnsafeUse.unexplained(SwiftText("// SAFETY: owned here.\nlet a = unsafe b"), at: "a").isEmpty)
+        #expect(UnsafeUse.unexplained(SwiftText("// SAFETY: owned here.\(far)let a = unsafe b"), at: "a").count == 1)
+        #expect(UnsafeUse.unexplained(SwiftText("let text = \"SAFETY\"\nlet a = unsafe b"), at: "a").count == 1)
+    }
+}
