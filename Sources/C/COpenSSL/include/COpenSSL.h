@@ -202,6 +202,33 @@ static inline int shim_i2d_PKCS8(const EVP_PKEY *key, unsigned char **bytes) {
 static inline void shim_free_secret(void *bytes, size_t length) { OPENSSL_clear_free(bytes, length); }
 static inline void shim_free(void *bytes) { OPENSSL_free(bytes); }
 
+/* ---- the BIO of one worker ---- */
+
+/* What one thread's TLS sessions read from and write to: bytes that a socket gave, and bytes for a socket. One BIO serves all
+   sessions of the thread, because only one of them works at a time. */
+struct shim_wire {
+    const uint8_t *input;
+    size_t input_count;
+    uint8_t *output;
+    size_t output_count;
+    size_t output_capacity;
+};
+
+/* A BIO on a new wire, which it owns and frees with itself; NULL when memory is short. */
+BIO *shim_wire_bio(struct shim_wire **wire);
+/* Gives the output memory back when it grew beyond `capacity`. */
+void shim_wire_trim(struct shim_wire *wire, size_t capacity);
+
+static inline int shim_SSL_set_app_data(SSL *session, void *data) { return SSL_set_app_data(session, data); }
+static inline void *shim_SSL_get_app_data(const SSL *session) { return SSL_get_app_data(session); }
+static inline SSL *shim_X509_STORE_CTX_session(X509_STORE_CTX *context) {
+    return X509_STORE_CTX_get_ex_data(context, SSL_get_ex_data_X509_STORE_CTX_idx());
+}
+static inline const char *shim_SSL_server_name(const SSL *session) {
+    return SSL_get_servername(session, TLSEXT_NAMETYPE_host_name);
+}
+static const long shim_SSL_MODE_NO_AUTO_CHAIN = SSL_MODE_NO_AUTO_CHAIN;
+
 /* SHA-256, fetched once for the process; NULL when the provider has none. */
 const EVP_MD *shim_sha256(void);
 

@@ -1,0 +1,71 @@
+internal import CLinux
+
+/// Wakes another thread's reactor. The only descriptor that two threads share.
+package final class Waker: Sendable {
+    package let descriptor: Int32
+
+    package init() throws(SocketError) { descriptor = try checked(clinux_eventfd(), "eventfd") }
+
+    deinit { clinux_close(descriptor) }
+
+    package func wake() { clinux_eventfd_wake(descriptor) }
+
+    /// Called by the woken thread before it looks at its letters.
+    package func drain() { clinux_eventfd_drain(descriptor) }
+}
+
+/// The signals that both programs handle.
+package enum Signals {
+    /// Blocks them for this thread and every later one and ignores SIGPIPE: the first statement of `main`, before any library
+    /// starts a thread.
+    package static func block() { clinux_block_signals() }
+}
+
+/// The blocked signals as a descriptor.
+package struct SignalSource: ~Copyable {
+    private let socket: Socket
+
+    package init() throws(SocketError) {
+        socket = Socket(adopting: try checked(clinux_signalfd(), "signalfd"))
+    }
+
+    package var descriptor: Int32 { socket.descriptor }
+
+    /// The next signal that came, or nil.
+    package func next() -> Int32? {
+        let signal = clinux_signal_read(socket.descriptor)
+        return signal > 0 ? signal : nil
+    }
+}
+
+/// A lock that one process at a time holds on a file; it goes with the process, however that ends.
+package struct FileLock: ~Copyable {
+    private let socket: Socket
+
+    /// Throws EWOULDBLOCK when another process holds it.
+    package static func acquire(path: String) throws(SocketError) -> FileLock {
+        // SAFETY: the path is read during the call only.
+        let descriptor = unsafe path.withCString { unsafe clinux_lock_file($0) }
+        return FileLock(socket: Socket(adopting: try checked(descriptor, "lock \(path)")))
+    }
+
+    private init(socket: consuming Socket) { self.socket = socket }
+}
+
+/// What the machine gives this process.
+package enum Machine {
+    /// Workers that make sense: the smaller of CPU affinity and cgroup quota, at least one.
+    package static var usableCPUs: Int {
+        let affinity = max(1, Int(clinux_affinity_count()))
+        let quota = Int(clinux_cgroup_cpus())
+        return quota > 0 ? min(affinity, quota) : affinity
+    }
+
+    /// Raises the limit of open files to what the system allows; the new limit.
+    @discardableResult
+    package static func raiseDescriptorLimit() -> Int { Int(clinux_raise_descriptor_limit()) }
+
+    /// Moments outside any loop: start-up only.
+    package static var boottime: UInt64 { clinux_boottime() }
+    package static var walltime: Int64 { clinux_walltime() }
+}
