@@ -18,7 +18,6 @@ MESHFED = os.path.join(PROGRAMS, "meshfed")
 PROXY = os.path.join(PROGRAMS, "meshfed-proxy")
 PYTHON = "/usr/bin/python3"
 OUTBOUND = "127.0.0.1:15080"
-BACKENDS = os.path.join(HERE, "backends")
 
 
 class Failed(Exception):
