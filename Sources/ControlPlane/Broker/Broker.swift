@@ -1,6 +1,6 @@
 internal import Authority
-internal import ControlCoding
 internal import Federation
+internal import Glibc
 internal import Identity
 internal import Manifest
 internal import MeshModel
@@ -59,7 +59,7 @@ final class Broker {
         _ settings: BrokerSettings, loop: RPCLoop, log: BrokerLog, state: BrokerState
     ) throws(BrokerFailure) {
         let records = try BrokerRecords(state.store)
-        let machine = try Self.machine(settings, state.authority, records, Moment(loop.now, loop.wall))
+        let machine = try FederationKeys.machine(settings, state, records.federation, Moment(loop.now, loop.wall))
         let configuration = try StartConfiguration(settings, records, state.store)
         let trust = try TrustKeeper(
             state.authority, name: settings.cluster.label, wall: loop.wall, jitter: Double.random(in: 0...1))
@@ -75,28 +75,6 @@ final class Broker {
         desk = LoopDesk(loop: loop, store: state.store)
         alarms = AlarmList(log)
         started = loop.wall
-    }
-
-    private static func machine(
-        _ settings: BrokerSettings, _ authority: Authority, _ records: BrokerRecords, _ moment: Moment
-    ) throws(BrokerFailure) -> FederationMachine {
-        let key = authority.federationKey
-        guard let name = KeyName(key.fingerprint) else { throw .state("the federation key has no name") }
-        let signer = FederationSigner(publicKey: key.spki, keyName: name) { bytes in
-            // The record's own context stands in front already, and this key signs nothing else.
-            let context = SignatureContext.record
-            guard bytes.starts(with: context.bytes) else { return nil }
-            return try? authority.signWithFederationKey(Array(bytes.dropFirst(context.bytes.count)), context: context)
-        }
-        do throws(FederationError) {
-            return try FederationMachine(
-                FederationConfiguration(
-                    cluster: settings.cluster, trustDomain: settings.trustDomain, signer: signer, verifier: .system,
-                    version: BrokerProgram.version, random: { UInt64.random(in: 0 ... .max) }),
-                rows: records.federation, at: moment)
-        } catch {
-            throw .state("the database: \(error): restore a backup")
-        }
     }
 
     // MARK: Life
@@ -164,6 +142,9 @@ final class Broker {
 
     private func bindSocket(_ service: RPCService) throws(BrokerFailure) {
         let path = state.directory.adminSocketPath
+        // The state directory is ours alone: a socket that is there is what a killed process left.
+        // SAFETY: the path lives for the call.
+        unsafe unlink(path)
         do throws(RPCSetupError) {
             _ = try loop.listen(.unix(path), security: .plain, service: service, limits: RPCLimits())
             listeners.append(Listener(purpose: "socket", address: path))

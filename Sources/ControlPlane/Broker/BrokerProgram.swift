@@ -13,8 +13,11 @@ package enum BrokerProgram {
     /// Runs the broker until a signal ends it; the exit status. Signals must be blocked before (`Signals.block()`).
     ///
     /// Prints one line `broker: ready on …` on standard error when it serves; all else there is its log.
+    /// - Parameter started: called once when it serves, on the thread that runs it.
     /// - Throws: `BrokerFailure` when it cannot start, or had to stop because its store failed.
-    package static func run(_ settings: BrokerSettings) throws(BrokerFailure) -> Int32 {
+    package static func run(
+        _ settings: BrokerSettings, started: (BrokerHandle) -> Void = { _ in }
+    ) throws(BrokerFailure) -> Int32 {
         Machine.raiseDescriptorLimit()
         let log = try BrokerLog(settings.logFormat)
         defer { log.close() }
@@ -28,6 +31,7 @@ package enum BrokerProgram {
             throw error
         }
         log.announce(ready)
+        started(BrokerHandle(broker))
         loop.run()
         broker.desk.close()
         // Everything is in the log of the database: what a failed close leaves is read at the next start.
@@ -35,4 +39,22 @@ package enum BrokerProgram {
         if let reason = broker.stopReason { throw reason }
         return 0
     }
+}
+
+/// A running broker as other threads see it.
+package final class BrokerHandle: Sendable {
+    /// Bound addresses by purpose: `mtls`, `join`, `http`, `socket`.
+    package let listeners: [String: String]
+    private let inbox: RPCInbox
+    private let bound: RPCBound<() -> Void>
+
+    init(_ broker: Broker) {
+        listeners = Dictionary(
+            broker.listeners.map { ($0.purpose, $0.address) }, uniquingKeysWith: { first, _ in first })
+        inbox = broker.loop.inbox
+        bound = RPCBound { [weak broker] in broker?.stop() }
+    }
+
+    /// Stops it as SIGTERM does.
+    package func stop() { inbox.post { [bound] in bound.value() } }
 }

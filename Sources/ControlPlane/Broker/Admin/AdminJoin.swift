@@ -27,10 +27,21 @@ extension AdminService {
 
     func join(_ request: AdminJoinRequest, _ answer: @escaping JoinReply) {
         let order: JoinOrder
+        do throws(CallRefusal) {
+            order = try self.order(request)
+            // After a leave or an eviction the old key is dead for good; a new one comes first, and lasts.
+            if broker.federation.machine.isOwnKeyDead, !order.isPlan { try broker.federation.revive() }
+        } catch {
+            return answer(.failure(error))
+        }
+        broker.federation.whenDurable { [unowned self] in ask(order, answer) }
+    }
+
+    /// Sends the request to the sponsor.
+    private func ask(_ order: JoinOrder, _ answer: @escaping JoinReply) {
         let message: [UInt8]
         let channel: RPCChannel
         do throws(CallRefusal) {
-            order = try self.order(request)
             do throws(FederationError) {
                 message = try broker.federation.machine.joinRequest(
                     tokenSecret: order.token.secret, plan: order.isPlan)

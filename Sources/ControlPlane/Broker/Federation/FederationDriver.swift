@@ -1,10 +1,11 @@
+internal import Authority
 internal import ControlCoding
 internal import Federation
-internal import Authority
 internal import Identity
 internal import MeshModel
 internal import RPC
 internal import Store
+internal import Wire
 
 /// Runs the federation's machine: hands it events and time, writes its rows, and does what it asks for once they are durable.
 final class FederationDriver {
@@ -92,6 +93,21 @@ final class FederationDriver {
         nextCall += 1
         joinCalls[call] = then
         run { machine, moment in machine.join(call, intent, at: moment) }
+    }
+
+    /// A new federation key after leave or eviction; it is on the disk before the machine knows of it.
+    func revive() throws(CallRefusal) {
+        let signer: FederationSigner
+        do throws(BrokerFailure) { signer = try FederationKeys.make(broker.state) } catch {
+            throw CallRefusal(.internalError, error.description)
+        }
+        do throws(FederationError) {
+            try attempt { (machine, moment) throws(FederationError) in try machine.revive(signer, at: moment) }
+        } catch {
+            throw CallRefusal(error)
+        }
+        broker.log.warning("a new federation key was made", ["key": "\(signer.keyName)"])
+        broker.snapshots.compileSoon()
     }
 
     // MARK: Rows, then actions
