@@ -269,10 +269,10 @@ package final class RPCLoop {
         }
     }
 
-    // MARK: For connections
+    /// Runs `body` when the callbacks under way have returned; before `run`, at its beginning.
+    package func soon(_ body: @escaping () -> Void) { later.append(body) }
 
-    /// Runs `body` when the callbacks under way have returned.
-    func soon(_ body: @escaping () -> Void) { later.append(body) }
+    // MARK: For connections
 
     func mark(_ connection: RPCConnection) { dirty.append(connection) }
     func markAgain(_ connection: RPCConnection) { again.append(connection) }
