@@ -116,8 +116,12 @@ struct AdminClient {
     /// What the user reads.
     func failure(_ failure: CallFailure) -> CommandFailure {
         if failure.isLost {
+            var reason = failure.message
+            for words in ["cannot reach \(target): ", "connect to \(target): "] where reason.hasPrefix(words) {
+                reason = String(reason.dropFirst(words.count))
+            }
             return CommandFailure(
-                "no broker at \(name): \(failure.message); start one with meshfed broker run, or name it by --broker")
+                "no broker at \(name): \(reason); start one with meshfed broker run, or name it by --broker")
         }
         let message = failure.message.isEmpty ? "\(failure.status)" : failure.message
         switch failure.status {

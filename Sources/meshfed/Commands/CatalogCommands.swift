@@ -6,7 +6,8 @@ import MeshModel
 /// `meshfed service …`.
 struct ServiceCommand: ParsableCommand {
     static let configuration = CommandConfiguration(
-        commandName: "service", abstract: "Services: local, imported, and merely available.", subcommands: [List.self])
+        commandName: "service", abstract: "Services: local, imported, and merely available.",
+        discussion: "EXAMPLE\n  meshfed service list -n shop", subcommands: [List.self])
 
     struct List: ParsableCommand {
         static let configuration = CommandConfiguration(
@@ -77,7 +78,8 @@ struct ServiceCommand: ParsableCommand {
 /// `meshfed endpoint …`.
 struct EndpointCommand: ParsableCommand {
     static let configuration = CommandConfiguration(
-        commandName: "endpoint", abstract: "What serves a service, here and elsewhere.", subcommands: [List.self])
+        commandName: "endpoint", abstract: "What serves a service, here and elsewhere.",
+        discussion: "EXAMPLE\n  meshfed endpoint list reviews -n shop", subcommands: [List.self])
 
     struct List: ParsableCommand {
         static let configuration = CommandConfiguration(
@@ -133,7 +135,8 @@ struct EndpointCommand: ParsableCommand {
 /// `meshfed bundle …`.
 struct BundleCommand: ParsableCommand {
     static let configuration = CommandConfiguration(
-        commandName: "bundle", abstract: "The roots of every trust domain that is believed.", subcommands: [Show.self])
+        commandName: "bundle", abstract: "The roots of every trust domain that is believed.",
+        discussion: "EXAMPLE\n  meshfed bundle show west.mesh", subcommands: [Show.self])
 
     struct Show: ParsableCommand {
         static let configuration = CommandConfiguration(

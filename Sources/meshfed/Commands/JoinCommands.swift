@@ -166,6 +166,7 @@ struct EvictCommand: ParsableCommand {
 struct MemberCommand: ParsableCommand {
     static let configuration = CommandConfiguration(
         commandName: "member", abstract: "The other clusters of the federation.",
+        discussion: "EXAMPLE\n  meshfed member list",
         subcommands: [List.self, Accept.self])
 
     struct List: ParsableCommand {

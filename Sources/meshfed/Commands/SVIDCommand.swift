@@ -6,7 +6,8 @@ import MeshModel
 /// `meshfed svid show`: an identity in files, without a broker.
 struct SVIDCommand: ParsableCommand {
     static let configuration = CommandConfiguration(
-        commandName: "svid", abstract: "Look at the identity of a proxy.", subcommands: [Show.self])
+        commandName: "svid", abstract: "Look at the identity of a proxy.",
+        discussion: "EXAMPLE\n  meshfed svid show --state-dir /var/lib/meshfed/gw-1", subcommands: [Show.self])
 
     struct Show: ParsableCommand {
         static let configuration = CommandConfiguration(

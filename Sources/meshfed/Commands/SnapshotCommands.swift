@@ -9,6 +9,7 @@ import MeshModel
 struct SnapshotCommand: ParsableCommand {
     static let configuration = CommandConfiguration(
         commandName: "snapshot", abstract: "Make snapshots without a broker, and look into them.",
+        discussion: "EXAMPLE\n  meshfed snapshot build -f objects.yaml --cluster east -o east.snapshot",
         subcommands: [Build.self, Show.self])
 
     struct Build: ParsableCommand {

@@ -7,6 +7,7 @@ import MeshModel
 struct TokenCommand: ParsableCommand {
     static let configuration = CommandConfiguration(
         commandName: "token", abstract: "Make, list and revoke the tokens that admit proxies, admins and clusters.",
+        discussion: "EXAMPLE\n  meshfed token create --for gateway --name gw-1 --out gw-1.token",
         subcommands: [Create.self, List.self, Revoke.self])
 
     enum Purpose: String, ExpressibleByArgument, CaseIterable {

@@ -6,6 +6,7 @@ import Reactor
 struct EchoCommand: ParsableCommand {
     static let configuration = CommandConfiguration(
         commandName: "echo", abstract: "A small server that says who it is and what it was asked.",
+        discussion: "EXAMPLE\n  meshfed echo run --name web --http 127.0.0.1:8080",
         subcommands: [Run.self])
 
     struct Run: ParsableCommand, Supervising {

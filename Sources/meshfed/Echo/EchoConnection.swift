@@ -184,6 +184,8 @@ struct EchoConnection: ~Copyable {
                 output.consume(count)
             }
         }
+        // The next turn comes only if the session has something to say.
+        fill()
     }
 
     /// Body bytes of `/bytes/N`, as far as the session's queues take them.

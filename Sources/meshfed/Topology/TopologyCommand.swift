@@ -9,7 +9,15 @@ struct TopologyCommand: ParsableCommand {
     static let configuration = CommandConfiguration(
         commandName: "topology",
         abstract: "Run several clusters on this machine, in network namespaces.",
-        discussion: "Needs root, or `unshare -Urnm` for an ordinary user.",
+        discussion: """
+            Needs root, or `unshare -Urnm` for an ordinary user.
+
+            EXAMPLES
+              meshfed topology up topology/two-clusters.yaml --detach
+              meshfed topology status topology/two-clusters.yaml
+              meshfed topology stop topology/two-clusters.yaml west/gw-1 --kill
+              meshfed topology down topology/two-clusters.yaml
+            """,
         subcommands: [Up.self, Status.self, Down.self, Start.self, Stop.self, Validate.self])
 
     /// Where the topology runs: named by its file, or by its state directory.
@@ -36,7 +44,8 @@ struct TopologyCommand: ParsableCommand {
 
     struct Up: ParsableCommand {
         static let configuration = CommandConfiguration(
-            abstract: "Start every process of the file and keep it until a signal or `down`.")
+            abstract: "Start every process of the file and keep it until a signal or `down`.",
+            discussion: "EXAMPLE\n  unshare -Urnm meshfed topology up topology/two-clusters.yaml")
 
         @Argument(help: "The topology file.") var file: String
         @Option(help: "Directory for configuration, state and logs (default: one named after the topology).")
@@ -101,7 +110,8 @@ struct TopologyCommand: ParsableCommand {
 
     struct Status: ParsableCommand {
         static let configuration = CommandConfiguration(
-            abstract: "Say what runs: namespaces, addresses, processes, logs.")
+            abstract: "Say what runs: namespaces, addresses, processes, logs.",
+            discussion: "EXAMPLE\n  meshfed topology status topology/two-clusters.yaml -o json")
 
         @OptionGroup var place: Place
         @Option(name: .shortAndLong, help: "table or json.") var output = "table"
@@ -119,7 +129,9 @@ struct TopologyCommand: ParsableCommand {
     }
 
     struct Down: ParsableCommand {
-        static let configuration = CommandConfiguration(abstract: "End every process and remove every namespace.")
+        static let configuration = CommandConfiguration(
+            abstract: "End every process and remove every namespace.",
+            discussion: "EXAMPLE\n  meshfed topology down topology/two-clusters.yaml")
 
         @OptionGroup var place: Place
 
@@ -129,7 +141,9 @@ struct TopologyCommand: ParsableCommand {
     }
 
     struct Start: ParsableCommand {
-        static let configuration = CommandConfiguration(abstract: "Start processes that were stopped.")
+        static let configuration = CommandConfiguration(
+            abstract: "Start processes that were stopped.",
+            discussion: "EXAMPLE\n  meshfed topology start topology/two-clusters.yaml west/gw-1")
 
         @Argument(help: "The topology file.") var file: String
         @Argument(help: "Processes or nodes: west/gw-1, east/web/app.") var processes: [String]
@@ -143,7 +157,9 @@ struct TopologyCommand: ParsableCommand {
     }
 
     struct Stop: ParsableCommand {
-        static let configuration = CommandConfiguration(abstract: "Stop single processes, to see what happens.")
+        static let configuration = CommandConfiguration(
+            abstract: "Stop single processes, to see what happens.",
+            discussion: "EXAMPLE\n  meshfed topology stop topology/two-clusters.yaml east/reviews-1 --kill")
 
         @Argument(help: "The topology file.") var file: String
         @Argument(help: "Processes or nodes: west/gw-1, east/web/app.") var processes: [String]
@@ -159,7 +175,9 @@ struct TopologyCommand: ParsableCommand {
     }
 
     struct Validate: ParsableCommand {
-        static let configuration = CommandConfiguration(abstract: "Check a topology file; nothing is started.")
+        static let configuration = CommandConfiguration(
+            abstract: "Check a topology file; nothing is started.",
+            discussion: "EXAMPLE\n  meshfed topology validate topology/two-clusters.yaml")
 
         @Argument(help: "The topology file.") var file: String
 
