@@ -67,13 +67,14 @@ let package = Package(
         room("DataPlane", "Reactor", ["CLinux", "Containers", "Telemetry", "MeshModel"]),
         room("DataPlane", "Routing", ["MeshModel", "Identity", "Containers", "Telemetry"]),
         room("DataPlane", "TLS", ["Reactor", "Identity", "COpenSSL", "MeshModel", "Containers"]),
-        room("DataPlane", "Downstream", ["Reactor", "TLS", "Wire", "Containers", "MeshModel", "Identity"]),
-        room("DataPlane", "Upstream", ["Reactor", "TLS", "Wire", "Containers", "MeshModel", "Identity"]),
+        room("DataPlane", "Link", ["Reactor", "TLS", "Wire", "Containers", "MeshModel"]),
+        room("DataPlane", "Downstream", ["Link", "Reactor", "TLS", "Wire", "Containers", "MeshModel"]),
+        room("DataPlane", "Upstream", ["Link", "Reactor", "TLS", "Wire", "Containers", "MeshModel", "Identity"]),
         room(
             "DataPlane", "Proxy",
             [
-                "Downstream", "Routing", "Upstream", "Identity", "Telemetry", "Reactor", "TLS", "Wire", "Containers",
-                "MeshModel",
+                "Downstream", "Routing", "Upstream", "Link", "Identity", "Telemetry", "Reactor", "TLS", "Wire",
+                "Containers", "MeshModel",
             ]),
         room(
             "DataPlane", "RPC",

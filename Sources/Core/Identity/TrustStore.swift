@@ -31,6 +31,13 @@ package final class TrustStore: Sendable {
     /// The domains that have a bundle, empty ones too, sorted.
     package var trustDomains: [TrustDomain] { domains.keys.sorted() }
 
+    /// Whether a peer that was verified before may stay: its domain still has roots and its leaf is not revoked. Whether its
+    /// certificates have ended is the caller's to ask, with the time.
+    package func stillTrusts(_ peer: PeerIdentity) -> Bool {
+        guard let anchors = domains[peer.trustDomain], !anchors.isEmpty else { return false }
+        return !anchors.revoked.contains(peer.serial)
+    }
+
     /// The roots of one domain.
     @safe final class Anchors: Sendable {
         let trustDomain: TrustDomain

@@ -1,4 +1,4 @@
-internal import Containers
+package import Containers
 package import Identity
 package import MeshModel
 package import Reactor
@@ -256,6 +256,27 @@ package struct Transport: ~Copyable {
     /// Sends `bytes`: what the socket does not take now is kept. The caller looks at `pendingOutput` before it brings more.
     package mutating func send(_ bytes: Span<UInt8>, _ buffers: inout WorkerBuffers) throws(TransportError) {
         guard output == .open, bytes.count > 0 else { return }
+        if tls != nil {
+            try tls?.write(bytes)
+            try push(&buffers)
+            return
+        }
+        try write(bytes)
+    }
+
+    /// Sends all that waits in `buffer`.
+    package mutating func send(
+        _ buffer: borrowing ByteBuffer, _ buffers: inout WorkerBuffers
+    ) throws(TransportError) {
+        try send(buffer.bytes, &buffers)
+    }
+
+    /// Sends what the last `receive` of another connection gave, from `offset` on: the relay's way, without a copy.
+    package mutating func forward(_ buffers: inout WorkerBuffers, from offset: Int = 0) throws(TransportError) {
+        guard output == .open, offset < buffers.plainCount else { return }
+        // SAFETY: the plaintext buffer holds plainCount bytes and is not written to while they are encrypted or sent.
+        let bytes = unsafe Span<UInt8>(
+            _unsafeStart: UnsafePointer(buffers.plainStart + offset), count: buffers.plainCount - offset)
         if tls != nil {
             try tls?.write(bytes)
             try push(&buffers)

@@ -107,6 +107,10 @@ package struct ProxyHeaderWriter: ~Copyable {
 
     package mutating func append(_ field: ProxyHeader.Field, _ value: [UInt8]) { append(field, value.span) }
 
+    package mutating func append(_ field: ProxyHeader.Field, _ text: borrowing OutputBuffer) {
+        append(field, text.bytes)
+    }
+
     /// Appends the header to `buffer`. Throws when its fields did not fit into `ProxyHeader.limit`.
     package consuming func finish(into buffer: inout OutputBuffer) throws(ProxyFault) {
         if isTooLarge { throw .tooLarge }
@@ -116,5 +120,21 @@ package struct ProxyHeaderWriter: ~Copyable {
         buffer.append(UInt8(truncatingIfNeeded: fields.count >> 8))
         buffer.append(UInt8(truncatingIfNeeded: fields.count))
         buffer.append(fields.bytes)
+    }
+}
+
+extension ProxyHeader {
+    /// Parses the header at the start of what waits in `buffer`.
+    package static func parse(_ buffer: borrowing OutputBuffer) throws(ProxyFault) -> ProxyHeader? {
+        try parse(buffer.bytes)
+    }
+
+    /// A copy of a field's value; nil when it is absent.
+    package func copy(_ field: Field, of buffer: borrowing OutputBuffer) -> [UInt8]? {
+        let bytes = buffer.bytes
+        guard let range = value(field, in: bytes) else { return nil }
+        var copy: [UInt8] = []
+        for index in range { copy.append(bytes[index]) }
+        return copy
     }
 }

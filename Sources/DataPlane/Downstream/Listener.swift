@@ -1,0 +1,33 @@
+package import MeshModel
+package import Reactor
+
+/// One worker's socket of a listener, and the pause after running out of descriptors.
+package struct Listener: ~Copyable {
+    /// How long nothing is accepted after EMFILE or ENFILE: closing connections takes a moment, spinning does not help.
+    package static let pause = Duration.milliseconds(100)
+
+    private let socket: ListenerSocket
+    /// What the owner's loop does with a connection of it.
+    package let role: Int
+    package private(set) var pausedUntil = Instant.zero
+    package private(set) var isClosed = false
+
+    package init(_ socket: consuming ListenerSocket, role: Int) {
+        self.socket = socket
+        self.role = role
+    }
+
+    package var descriptor: Int32 { socket.descriptor }
+    package var address: SocketAddress? { socket.address }
+
+    /// The next connection, or nil. Our own exhaustion pauses the listener.
+    package mutating func accept(now: Instant) -> Accepted? {
+        guard pausedUntil <= now else { return nil }
+        do throws(SocketError) {
+            return try socket.accept()
+        } catch {
+            pausedUntil = now + Self.pause
+            return nil
+        }
+    }
+}

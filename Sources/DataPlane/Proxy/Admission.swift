@@ -1,0 +1,346 @@
+internal import Containers
+internal import Identity
+internal import MeshModel
+internal import Reactor
+internal import Routing
+internal import Telemetry
+internal import Wire
+
+/// What admission came to.
+enum Verdict {
+    case go
+    case refuse(Reason)
+    /// A CONNECT: the connection carries something else from here on.
+    case tunnel
+    /// A health probe of this proxy itself.
+    case healthy
+    /// A question whether the app's port answers.
+    case knock(port: UInt16)
+}
+
+/// Step 4: which service is meant, who calls, may they, is there room. One place for all listeners.
+extension Worker {
+    /// What `meshfed-probe` says when only liveness is asked.
+    static let healthWord: StaticString = "health"
+
+    mutating func admit(_ exchange: Handle, _ handle: Handle, _ configuration: ProxyConfiguration) -> Verdict {
+        switch inbound[handle].entry {
+        case .explicit: return admitExplicit(exchange, handle, configuration)
+        case .mesh:
+            return settings.isGateway
+                ? admitAtGateway(exchange, handle, configuration) : admitAtSidecar(exchange, handle, configuration)
+        case .inboundPlain(let port): return admitPlain(exchange, port, configuration)
+        case .outboundTCP: return .refuse(.noRoute)
+        }
+    }
+
+    // MARK: The app's own calls
+
+    private mutating func admitExplicit(
+        _ exchange: Handle, _ handle: Handle, _ configuration: ProxyConfiguration
+    ) -> Verdict {
+        exchanges[exchange].reporter = .source
+        exchanges[exchange].caller = configuration.svid.id
+        let isConnect = exchanges[exchange].head.says(.method, "CONNECT")
+        let destination: Destination
+        if inbound[handle].isTunnel {
+            guard let fixed = inbound[handle].destination, let current = configuration.table.current(fixed) else {
+                return .refuse(.noRoute)
+            }
+            destination = current
+        } else {
+            guard let namespace = settings.namespace else { return .refuse(.noRoute) }
+            switch exchanges[exchange].match(configuration.table, namespace) {
+            case .destination(let found): destination = found
+            case .ambiguousPort, .malformed: return .refuse(.requestInvalid)
+            case .unknown: return .refuse(.noRoute)
+            }
+        }
+        exchanges[exchange].destination = destination
+        if isConnect {
+            startTunnel(exchange, handle, destination)
+            return .tunnel
+        }
+        guard destination.port.appProtocol.isHTTP else { return .refuse(.noRoute) }
+        begin(exchange, destination, plan: .source, configuration)
+        return .go
+    }
+
+    private mutating func admitPlain(
+        _ exchange: Handle, _ port: UInt16, _ configuration: ProxyConfiguration
+    ) -> Verdict {
+        exchanges[exchange].reporter = .destination
+        guard let destination = configuration.table.destinations.first(where: { $0.ownTargetPort == port }),
+            destination.port.appProtocol.isHTTP
+        else { return .refuse(.noRoute) }
+        exchanges[exchange].destination = destination
+        guard admitsPlaintext(destination, configuration) else { return .refuse(.notAllowed) }
+        exchanges[exchange].route = .app(port: port)
+        begin(exchange, destination, plan: .ingress, configuration)
+        return .go
+    }
+
+    /// Plaintext has no caller: permissive services take it until an allow rule asks for one; a deny of anybody holds.
+    func admitsPlaintext(_ destination: Destination, _ configuration: ProxyConfiguration) -> Bool {
+        let snapshot = configuration.table.snapshot
+        guard destination.service >= 0 else { return false }
+        let service = snapshot.services[destination.service]
+        guard (service.mutualTLS ?? snapshot.settings.mutualTLS) == .permissive else { return false }
+        var hasAllow = false
+        var isAllowed = false
+        for rule in service.authorization.rules where rule.ports.isEmpty || rule.ports.contains(destination.port.port) {
+            let meansAnybody = rule.callers.contains(.any)
+            switch rule.action {
+            case .deny: if meansAnybody { return false }
+            case .allow:
+                hasAllow = true
+                if meansAnybody { isAllowed = true }
+            }
+        }
+        return isAllowed || !hasAllow
+    }
+
+    // MARK: Mesh legs
+
+    private mutating func admitAtGateway(
+        _ exchange: Handle, _ handle: Handle, _ configuration: ProxyConfiguration
+    ) -> Verdict {
+        guard let peer = inbound[handle].peer else { return .refuse(.noRoute) }
+        let part = inbound[handle].part
+        let plan: CandidateWalk.Plan
+        let hasOrigin = exchanges[exchange].head.contains(.meshfedOrigin)
+        let isOurs: Bool
+        switch part {
+        case .ownWorkload:
+            plan = .egress(foreignCaller: !hasOrigin)
+            isOurs = hasOrigin
+        case .ownBroker:
+            plan = .egress(foreignCaller: true)
+            isOurs = false
+        case .foreign(_, let kind):
+            plan = .ingress
+            isOurs = kind == .gateway
+        case .ownGateway, .unknown:
+            if isHealthQuestion(exchange), part == .ownGateway { return .healthy }
+            return .refuse(.noRoute)
+        }
+        exchanges[exchange].reporter = plan == .ingress ? .ingress : .egress
+        if isHealthQuestion(exchange) { return .healthy }
+        guard let destination = inbound[handle].destination else { return .refuse(.noRoute) }
+        exchanges[exchange].destination = destination
+        inbound[handle].isProxy = isOurs
+        let isQuestion = readProbe(exchange, part)
+        if let refusal = OwnAuthority.check(
+            exchanges[exchange].head, destination, isOurs: isOurs || isQuestion) { return .refuse(refusal) }
+        switch exchanges[exchange].judgeHops(at: configuration.table.snapshot.cluster, isBelieved: isOurs) {
+        case .passable: break
+        case .loop: return .refuse(.loop)
+        case .invalid: return .refuse(.requestInvalid)
+        }
+        if let refusal = verifyOrigin(exchange, destination, peer, configuration, isQuestion) { return .refuse(refusal) }
+        if destination.isProbe, destination.scope == .pinnedHere { return .healthy }
+        begin(exchange, destination, plan: plan, configuration)
+        if isOurs, let refusal = readLimits(exchange) { return .refuse(refusal) }
+        guard !destination.isProbe else { return .go }
+        guard let caller = exchanges[exchange].caller, isAllowed(destination, caller, plan, configuration) else {
+            return .refuse(.notAllowed)
+        }
+        if !isQuestion, isLimited(exchange, handle, destination, caller, configuration) { return .refuse(.rateLimited) }
+        return .go
+    }
+
+    private mutating func admitAtSidecar(
+        _ exchange: Handle, _ handle: Handle, _ configuration: ProxyConfiguration
+    ) -> Verdict {
+        exchanges[exchange].reporter = .destination
+        guard let peer = inbound[handle].peer, let destination = inbound[handle].destination,
+            let current = configuration.table.current(destination)
+        else { return .refuse(.noRoute) }
+        exchanges[exchange].destination = current
+        let part = inbound[handle].part
+        switch part {
+        case .ownWorkload, .ownGateway: break
+        case .ownBroker, .foreign, .unknown: return .refuse(.notAllowed)
+        }
+        if isHealthQuestion(exchange) { return .knock(port: current.ownTargetPort) }
+        let isQuestion = readProbe(exchange, part)
+        guard current.port.appProtocol.isHTTP || isQuestion else { return .refuse(.noRoute) }
+        let isOurs = exchanges[exchange].head.says(.authority, current.authority)
+        if let refusal = OwnAuthority.check(
+            exchanges[exchange].head, current, isOurs: part == .ownGateway || isOurs) {
+            return .refuse(refusal)
+        }
+        if part == .ownGateway, exchanges[exchange].hopCount == nil {
+            return .refuse(.requestInvalid)
+        }
+        if let refusal = verifyOrigin(exchange, current, peer, configuration, isQuestion) { return .refuse(refusal) }
+        guard let caller = exchanges[exchange].caller,
+            configuration.table.decide(current, caller: caller).isAllowed
+        else { return .refuse(.notAllowed) }
+        if isQuestion { return .knock(port: current.ownTargetPort) }
+        exchanges[exchange].route = .app(port: current.ownTargetPort)
+        begin(exchange, current, plan: .ingress, configuration)
+        if part == .ownGateway || isOurs, let refusal = readLimits(exchange) { return .refuse(refusal) }
+        return .go
+    }
+
+    // MARK: Parts
+
+    /// Deadline, trace and budget: the same for every request that goes on.
+    private mutating func begin(
+        _ exchange: Handle, _ destination: Destination, plan: CandidateWalk.Plan, _ configuration: ProxyConfiguration
+    ) {
+        let now = reactor.now
+        exchanges[exchange].walk = CandidateWalk(plan: plan, wall: reactor.wall)
+        let sampled = configuration.table.snapshot.settings.tracingSamplePercent
+        exchanges[exchange].begin(destination, now: now, samplePercent: sampled, random: &random)
+        budgets.requestStarted(destination)
+    }
+
+    /// `meshfed-deadline` and `meshfed-attempts` of one of our proxies: they may only tighten.
+    private mutating func readLimits(_ exchange: Handle) -> Reason? {
+        exchanges[exchange].tighten(now: reactor.now) ? nil : .requestInvalid
+    }
+
+    private func isHealthQuestion(_ exchange: Handle) -> Bool {
+        exchanges[exchange].head.says(.meshfedProbe, Self.healthWord)
+            && exchanges[exchange].head.says(.method, "OPTIONS")
+    }
+
+    /// `meshfed-probe: <caller ID>`: from a broker, or passed on by a gateway. It asks on behalf of a caller and never reaches
+    /// the app.
+    private mutating func readProbe(_ exchange: Handle, _ part: PeerPart) -> Bool {
+        switch part {
+        case .ownBroker, .foreign(_, .broker), .foreign(_, .gateway), .ownGateway: break
+        case .ownWorkload, .foreign(_, .workload), .unknown: return false
+        }
+        guard exchanges[exchange].head.contains(.meshfedProbe),
+            exchanges[exchange].head.says(.method, "OPTIONS")
+        else { return false }
+        exchanges[exchange].isProbe = true
+        return true
+    }
+
+    /// Who called (PROTOCOLS section 5). Sets the exchange's caller; nil is good.
+    private mutating func verifyOrigin(
+        _ exchange: Handle, _ destination: Destination, _ peer: PeerIdentity, _ configuration: ProxyConfiguration,
+        _ isQuestion: Bool
+    ) -> Reason? {
+        let domain = configuration.ownDomain
+        let role: OriginRole = settings.isGateway ? .gateway(domain) : .sidecar(domain)
+        let acceptAttested =
+            isQuestion || configuration.table.snapshot.settings.acceptAttested.contains(peer.trustDomain)
+        do throws(OriginRefusal) {
+            let origin = try verifier?.judge(
+                exchanges[exchange].head, destination, peer: peer, role: role, acceptAttested: acceptAttested,
+                now: reactor.wall)
+            guard let origin else { return .draining }
+            exchanges[exchange].caller = origin.caller
+            exchanges[exchange].attestedBy = origin.attestedBy
+            exchanges[exchange].forwardsOrigin = origin.asserted
+        } catch {
+            let cluster = inbound.contains(exchanges[exchange].downstream)
+                ? inbound[exchanges[exchange].downstream].sourceCluster : .unknown
+            metrics.count(.originRefused, metrics.intern(Array(error.reason.rawValue.utf8)), cluster)
+            return error.reason
+        }
+        guard isQuestion, !exchanges[exchange].forwardsOrigin else { return nil }
+        // A broker asks on behalf of a caller of its own domain.
+        guard let caller = SPIFFEID(exchanges[exchange].head.bytes(of: .meshfedProbe)), caller.trustDomain == peer.trustDomain else { return .requestInvalid }
+        exchanges[exchange].caller = caller
+        return nil
+    }
+
+    /// The owner's policy for the clusters that this hop may choose. Each candidate is asked again before it is tried.
+    private func isAllowed(
+        _ destination: Destination, _ caller: SPIFFEID, _ plan: CandidateWalk.Plan, _ configuration: ProxyConfiguration
+    ) -> Bool {
+        let table = configuration.table
+        if plan == .ingress { return table.decide(destination, caller: caller).isAllowed }
+        if plan == .egress(foreignCaller: true), table.decide(destination, caller: caller).isAllowed { return true }
+        guard destination.service >= 0 else { return false }
+        for remote in table.snapshot.services[destination.service].remotes.indices
+        where table.decide(destination, caller: caller, remote: remote).isAllowed { return true }
+        // A local service of the own cluster that no other cluster serves: the own policy is the word.
+        return table.snapshot.services[destination.service].remotes.isEmpty
+            && table.decide(destination, caller: caller).isAllowed
+    }
+
+    /// Asks the rate limits; true: over the limit.
+    private mutating func isLimited(
+        _ exchange: Handle, _ handle: Handle, _ destination: Destination, _ caller: SPIFFEID,
+        _ configuration: ProxyConfiguration
+    ) -> Bool {
+        guard destination.service >= 0, !configuration.table.limits[destination.service].isEmpty else { return false }
+        knowCaller(handle, caller)
+        guard let key = inbound[handle].callerKey else { return false }
+        let decision = takeLimit(destination.service, key, configuration)
+        exchanges[exchange].limit = decision
+        return decision?.isLimited == true
+    }
+
+    /// Counts one request on every rule of a service.
+    mutating func takeLimit(
+        _ service: Int, _ key: CallerKey, _ configuration: ProxyConfiguration
+    ) -> LimitDecision? {
+        var outcomes: [(rule: Int, outcome: LimitOutcome)] = []
+        let decision = RateLimiter.decide(configuration.table, service: service, caller: key, now: reactor.now) {
+            outcomes.append(($0, $1))
+        }
+        for entry in outcomes {
+            let rule = labels?.rule(entry.rule, ofService: service) ?? .unknown
+            metrics.count(.limitDecisions, rule, metrics.intern(Array("\(entry.outcome.word)".utf8)))
+        }
+        return decision
+    }
+
+    /// The labels and the limit key of a caller, kept on the connection: the next request is mostly from the same one.
+    mutating func knowCaller(_ handle: Handle, _ caller: SPIFFEID) {
+        guard inbound.contains(handle), inbound[handle].caller?.text.bytes != caller.text.bytes else { return }
+        inbound[handle].caller = caller
+        inbound[handle].callerLabel = metrics.intern(caller.bytes)
+        inbound[handle].callerKey = CallerKey(caller)
+    }
+}
+
+extension Exchange {
+    /// What the host that the app wrote means.
+    func match(_ table: RoutingTable, _ namespace: Label) -> HostMatch {
+        table.destination(host: head.value(of: .authority), namespace: namespace)
+    }
+
+    func judgeHops(at cluster: ClusterID, isBelieved: Bool) -> Hops.Judgement {
+        isBelieved ? Hops.judge(head.value(of: .meshfedHops), at: cluster) : Hops.judge(Span(), at: cluster)
+    }
+
+    var hopCount: Int? { Hops.count(head.value(of: .meshfedHops)) }
+
+    /// Deadline and trace, as the app or the peer wrote them.
+    mutating func begin(
+        _ destination: Destination, now: Instant, samplePercent: Double, random: inout RandomBits
+    ) {
+        let timeout = destination.traffic.requestTimeout
+        var end = timeout > .zero ? now + timeout : Instant.distantFuture
+        if isGRPC, let asked = GRPCTimeout.nanoseconds(head.value(of: .grpcTimeout)) {
+            end = min(end, now + .nanoseconds(asked))
+        }
+        let parent = TraceContext(head.value(of: .traceparent))
+        deadline = end
+        trace = parent ?? TraceContext.fresh(samplePercent: samplePercent, random: &random)
+    }
+
+    /// `meshfed-deadline` and `meshfed-attempts`, which may only tighten. False: one is not in its grammar.
+    mutating func tighten(now: Instant) -> Bool {
+        if head.contains(.meshfedDeadline) {
+            guard let end = CallDeadline.tightened(deadline, by: head.value(of: .meshfedDeadline), now: now) else {
+                return false
+            }
+            deadline = end
+        }
+        if head.contains(.meshfedAttempts) {
+            guard let number = CallAttempts.parse(head.value(of: .meshfedAttempts)) else { return false }
+            attempts = number
+        }
+        return true
+    }
+}

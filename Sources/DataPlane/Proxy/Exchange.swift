@@ -1,0 +1,87 @@
+internal import Containers
+internal import MeshModel
+internal import Routing
+internal import Telemetry
+internal import Wire
+
+/// One HTTP request and its response.
+///
+/// It names its connections by handles and keeps what was decided for it; a snapshot swap does not touch it.
+struct Exchange: ~Copyable {
+    enum Phase: Hashable, Sendable {
+        /// A connection to the next hop is being set up, or the next candidate is to be chosen.
+        case waiting
+        /// The request is on its way; no response yet.
+        case sent
+        case responding
+        /// The answer is ours.
+        case answered
+    }
+
+    enum Route: Hashable, Sendable {
+        /// By candidates: endpoints and gateways.
+        case mesh
+        /// The sidecar's own app.
+        case app(port: UInt16)
+        /// A health probe of a target; nobody is downstream.
+        case probe(HealthHandle)
+    }
+
+    let downstream: Handle
+    let stream: StreamID
+    var phase = Phase.waiting
+    var route = Route.mesh
+    /// The request's head as it came; tries are written from it.
+    var head: HeaderBlock
+    var trailers = HeaderBlock()
+    var hasTrailers = false
+    var requestEnded = false
+    var responseEnded = false
+    var downstreamClosed = false
+    var isGRPC = false
+    var method = FailedTry.Method.other
+    /// A question of the mesh itself: it ends at the destination's sidecar.
+    var isProbe = false
+    var reporter = Reporter.source
+    var destination: Destination?
+    var caller: SPIFFEID?
+    var attestedBy: SPIFFEID?
+    /// The assertion that goes on: what came, or (a source sidecar, a first gateway) our own.
+    var forwardsOrigin = false
+    var walk = CandidateWalk(plan: .source, wall: WallTime(seconds: 0))
+    var candidate: Candidate?
+    var started = false
+    var upstream = Handle.none
+    var upstreamStream: StreamID = 0
+    /// The next hop is a proxy of ours.
+    var upstreamIsProxy = false
+    /// Body bytes that came so far, as long as they may have to be sent (again).
+    var kept = ByteBuffer()
+    var isLost = false
+    /// Bytes that the other side has not been told it may send again.
+    var owedDownstream = 0
+    var owedUpstream = 0
+    let began: Instant
+    var deadline = Instant.distantFuture
+    var tryDeadline = Instant.distantFuture
+    var lastActive: Instant
+    var timer = TimerWheel.Timer.none
+    var attempts = 1
+    var freeRepeats = 0
+    var trace = TraceContext(traceHigh: 0, traceLow: 1, span: 1, flags: 0)
+    var limit: LimitDecision?
+    var status: UInt16 = 0
+    var reason: Reason?
+    var received: UInt64 = 0
+    var sent: UInt64 = 0
+    /// Index into the snapshot's members of the cluster that answered; -1 is our own.
+    var destinationMember = -1
+
+    init(downstream: Handle, stream: StreamID, head: consuming HeaderBlock, now: Instant) {
+        self.downstream = downstream
+        self.stream = stream
+        self.head = head
+        began = now
+        lastActive = now
+    }
+}

@@ -1,0 +1,468 @@
+internal import Containers
+internal import Downstream
+internal import Identity
+internal import Link
+internal import MeshModel
+internal import Reactor
+internal import Routing
+internal import Telemetry
+internal import TLS
+internal import Upstream
+internal import Wire
+
+/// The life of a request, in order:
+///
+/// 1. `startExchange`: the head is here.
+/// 2. `admit` (Admission.swift): which service, who calls, may they, is there room.
+/// 3. `dispatch`: the next candidate and a connection to it.
+/// 4. `sendRequest`: the head of this try and what came of the body.
+/// 5. `requestData` … `requestEnded`: the rest of the body, under backpressure.
+/// 6. `responseHead` … `responseEnded` (ResponseSteps.swift): the answer goes back, or the try is repeated.
+/// 7. `finish`: counters, log, everything let go.
+extension Worker {
+    /// The most of a body that is kept for repeating it (PROTOCOLS section 4).
+    static let repeatLimit = 65_536
+
+    mutating func startExchange(_ handle: Handle, _ stream: StreamID, endStream: Bool) {
+        let now = reactor.now
+        var head = HeaderBlock()
+        if let taken = inbound[handle].connection.link.session?.takeHead(stream) { head = taken }
+        inbound[handle].connection.waitingSince = nil
+        inbound[handle].connection.lastActive = now
+        guard let exchange = exchanges.insert(Exchange(downstream: handle, stream: stream, head: head, now: now)) else {
+            inbound[handle].connection.link.session?.reset(stream, code: HTTP2Code.refusedStream)
+            markInbound(handle)
+            return
+        }
+        inbound[handle].connection.streams.add(stream, exchange)
+        exchanges[exchange].requestEnded = endStream
+        readHead(exchange)
+        guard let configuration else {
+            answer(exchange, .draining)
+            return
+        }
+        switch admit(exchange, handle, configuration) {
+        case .go:
+            armTimer(exchange)
+            dispatch(exchange)
+        case .refuse(let reason): answer(exchange, reason)
+        case .tunnel: break
+        case .healthy: answerProbe(exchange)
+        case .knock(let port): knock(.exchange(exchange), port: port)
+        }
+    }
+
+    private mutating func readHead(_ exchange: Handle) {
+        exchanges[exchange].readMethod()
+    }
+
+    // MARK: 3. The next hop
+
+    /// Chooses the next candidate and gets a connection to it; answers when there is none.
+    mutating func dispatch(_ exchange: Handle) {
+        var rounds = 0
+        while rounds <= CandidateWalk.maximumTried {
+            rounds += 1
+            guard exchanges.contains(exchange), let configuration else { return }
+            exchanges[exchange].phase = .waiting
+            guard let target = nextTarget(exchange, configuration) else { return }
+            exchanges[exchange].upstreamIsProxy = target.isProxy
+            let route = routeNumber(exchange)
+            switch obtain(exchange, target, route: route) {
+            case .ready(let connection):
+                sendRequest(exchange, connection)
+                return
+            case .waiting: return
+            case .refused(let reason):
+                answer(exchange, reason)
+                return
+            case .failed(let error):
+                let cause = FailureCause(.socket(error), wasConnecting: true, isUnanswered: false)
+                guard judgeFailure(exchange, cause) else { return }
+            }
+        }
+        answer(exchange, .noEndpoint)
+    }
+
+    /// Again with the same candidate: the connection that was waited for has no room.
+    mutating func redispatch(_ exchange: Handle) {
+        guard let configuration, exchanges.contains(exchange) else { return }
+        guard let target = currentTarget(exchange, configuration) else {
+            dispatch(exchange)
+            return
+        }
+        switch obtain(exchange, target, route: routeNumber(exchange)) {
+        case .ready(let connection): sendRequest(exchange, connection)
+        case .waiting: break
+        case .refused(let reason): answer(exchange, reason)
+        case .failed(let error):
+            tryFailed(exchange, FailureCause(.socket(error), wasConnecting: true, isUnanswered: false))
+        }
+    }
+
+    private func routeNumber(_ exchange: Handle) -> UInt64 {
+        switch exchanges[exchange].route {
+        case .mesh: exchanges[exchange].destination?.poolRoute ?? 0
+        case .app: 0
+        case .probe: 1 << 62
+        }
+    }
+
+    /// The target of the next candidate. Nil: the exchange was answered.
+    private mutating func nextTarget(_ exchange: Handle, _ configuration: ProxyConfiguration) -> Target? {
+        switch exchanges[exchange].route {
+        case .app, .probe:
+            if let target = currentTarget(exchange, configuration) { return target }
+            answer(exchange, .noEndpoint)
+            return nil
+        case .mesh: break
+        }
+        guard let held = exchanges[exchange].destination, let destination = configuration.table.current(held) else {
+            answer(exchange, .noRoute)
+            return nil
+        }
+        exchanges[exchange].destination = destination
+        for _ in 0..<CandidateWalk.maximumTried {
+            guard
+                let candidate = exchanges[exchange].walk.next(
+                    destination, configuration.table, health, now: reactor.now, random: &random)
+            else {
+                // What the last try met says more than that nothing is left.
+                answer(exchange, exchanges[exchange].reason ?? exchanges[exchange].walk.reason)
+                return nil
+            }
+            guard mayGo(exchange, candidate, destination, configuration) else {
+                answer(exchange, .notAllowed)
+                return nil
+            }
+            exchanges[exchange].candidate = candidate
+            if let target = currentTarget(exchange, configuration) {
+                if candidate.isFailover { countFailover(destination, candidate) }
+                return target
+            }
+        }
+        answer(exchange, .noEndpoint)
+        return nil
+    }
+
+    private func currentTarget(_ exchange: Handle, _ configuration: ProxyConfiguration) -> Target? {
+        switch exchanges[exchange].route {
+        case .mesh:
+            guard let candidate = exchanges[exchange].candidate, let destination = exchanges[exchange].destination,
+                configuration.table.current(destination) === destination
+            else { return nil }
+            let prefersHTTP2 = exchanges[exchange].isGRPC || destination.port.appProtocol != .http
+            return configuration.target(candidate, destination, http: true, prefersHTTP2: prefersHTTP2)
+        case .app(let port):
+            guard let address = settings.appAddress else { return nil }
+            let appProtocol = exchanges[exchange].destination?.port.appProtocol ?? .http
+            let isHTTP2 = exchanges[exchange].isGRPC || appProtocol == .grpc || appProtocol == .http2
+            return Target(
+                address: address.withPort(port), serverName: [], use: isHTTP2 ? .plainHTTP2 : .plainHTTP1,
+                expectation: .anybody, context: nil, isProxy: false, isGateway: false,
+                connectTimeout: exchanges[exchange].destination?.traffic.connectTimeout ?? .seconds(2))
+        case .probe: return probeTargets(exchange, configuration)
+        }
+    }
+
+    /// The owner's authorisation, where it is a remote owner's: known only with the candidate.
+    private func mayGo(
+        _ exchange: Handle, _ candidate: Candidate, _ destination: Destination, _ configuration: ProxyConfiguration
+    ) -> Bool {
+        guard settings.isGateway, !destination.isProbe, let caller = exchanges[exchange].caller else { return true }
+        switch candidate.kind {
+        case .endpoint: return configuration.table.decide(destination, caller: caller).isAllowed
+        case .remoteGateway(_, _, let remote):
+            return configuration.table.decide(destination, caller: caller, remote: remote).isAllowed
+        case .localGateway: return true
+        }
+    }
+
+    // MARK: 4. The try
+
+    /// Writes the head of this try to an established connection, and what came of the body.
+    mutating func sendRequest(_ exchange: Handle, _ connection: Handle) {
+        guard exchanges.contains(exchange), let configuration else { return }
+        let now = reactor.now
+        let writer = RequestHead(
+            isGateway: settings.isGateway, ownID: configuration.svid.id, hopName: configuration.table.hopName,
+            trace: exchanges[exchange].trace.child(random: &random), token: ownToken(exchange), now: now)
+        guard writer.write(exchanges[exchange], into: &outgoing, &text) else {
+            answer(exchange, .deadline)
+            return
+        }
+        let hasBody = !exchanges[exchange].kept.isEmpty
+        let endsNow = exchanges[exchange].requestEnded && !hasBody && !exchanges[exchange].hasTrailers
+        let stream: StreamID
+        do throws(HTTPFailure) {
+            guard let opened = try outbound[connection].connection.link.session?.openStream(outgoing, endStream: endsNow)
+            else { return }
+            stream = opened
+        } catch {
+            if error.reason == .notReady {
+                redispatch(exchange)
+            } else {
+                answer(exchange, .requestInvalid)
+            }
+            return
+        }
+        outbound[connection].connection.streams.add(stream, exchange)
+        outbound[connection].connection.lastActive = now
+        exchanges[exchange].upstream = connection
+        exchanges[exchange].upstreamStream = stream
+        exchanges[exchange].phase = .sent
+        exchanges[exchange].lastActive = now
+        if let candidate = exchanges[exchange].candidate {
+            health.started(candidate.handle)
+            exchanges[exchange].started = true
+            if case .remoteGateway(let member, _, _) = candidate.kind { exchanges[exchange].destinationMember = member }
+        }
+        if hasBody {
+            let ends = exchanges[exchange].requestEnded && !exchanges[exchange].hasTrailers
+            outbound[connection].connection.link.sendData(stream, exchanges[exchange].kept, endStream: ends)
+        }
+        if exchanges[exchange].hasTrailers {
+            outbound[connection].connection.link.session?.sendTrailers(stream, exchanges[exchange].trailers)
+        }
+        releaseDownstream(exchange)
+        let perTry = exchanges[exchange].destination?.traffic.perTryTimeout ?? .zero
+        exchanges[exchange].tryDeadline = perTry > .zero ? now + perTry : .distantFuture
+        armTimer(exchange)
+        markOutbound(connection)
+    }
+
+    /// An assertion of our own, where this hop is the first to say who calls.
+    private mutating func ownToken(_ exchange: Handle) -> [UInt8]? {
+        guard exchanges[exchange].upstreamIsProxy, !exchanges[exchange].forwardsOrigin,
+            let destination = exchanges[exchange].destination
+        else { return nil }
+        if settings.isGateway {
+            guard let caller = exchanges[exchange].caller, !destination.isProbe else { return nil }
+            return try? maker?.assertion(attesting: caller, for: destination, now: reactor.wall)
+        }
+        // A sidecar vouches for its workload only where gateways stand between: on a direct leg TLS says who calls.
+        guard case .localGateway = exchanges[exchange].candidate?.kind else { return nil }
+        return try? maker?.assertion(for: destination, now: reactor.wall)
+    }
+
+    // MARK: 5. The body
+
+    mutating func requestData(_ exchange: Handle, _ handle: Handle, _ offset: Int, _ count: Int) {
+        exchanges[exchange].received &+= UInt64(count)
+        exchanges[exchange].lastActive = reactor.now
+        let stream = exchanges[exchange].stream
+        switch exchanges[exchange].phase {
+        case .answered:
+            inbound[handle].connection.link.session?.consume(stream, count)
+            return
+        case .waiting:
+            // Nothing goes on yet; the window of the stream bounds what can come.
+            exchanges[exchange].kept.append(from: inbound[handle].connection.link, offset, count)
+            keptBytes += count
+            exchanges[exchange].owedDownstream += count
+        case .sent, .responding:
+            let upstream = exchanges[exchange].upstream
+            let upstreamStream = exchanges[exchange].upstreamStream
+            keep(exchange, handle, offset, count)
+            guard outbound.contains(upstream) else {
+                inbound[handle].connection.link.session?.consume(stream, count)
+                return
+            }
+            outbound[upstream].connection.link.sendData(upstreamStream, from: inbound[handle].connection.link, offset, count)
+            exchanges[exchange].owedDownstream += count
+            releaseDownstream(exchange)
+            markOutbound(upstream)
+        }
+    }
+
+    /// Keeps body bytes for another try, as long as all of them fit.
+    private mutating func keep(_ exchange: Handle, _ handle: Handle, _ offset: Int, _ count: Int) {
+        if exchanges[exchange].isLost { return }
+        guard exchanges[exchange].phase == .sent, exchanges[exchange].kept.count + count <= Self.repeatLimit,
+            keptBytes + count <= Self.keptLimit
+        else {
+            dropKept(exchange)
+            exchanges[exchange].isLost = true
+            return
+        }
+        exchanges[exchange].kept.append(from: inbound[handle].connection.link, offset, count)
+        keptBytes += count
+    }
+
+    mutating func dropKept(_ exchange: Handle) {
+        keptBytes -= exchanges[exchange].kept.count
+        exchanges[exchange].kept.removeAll()
+        exchanges[exchange].kept.shrink()
+    }
+
+    /// Lets the caller send on, once the next hop has taken enough of what came.
+    mutating func releaseDownstream(_ exchange: Handle) {
+        let owed = exchanges[exchange].owedDownstream
+        guard owed > 0 else { return }
+        let upstream = exchanges[exchange].upstream
+        if outbound.contains(upstream) {
+            let queued = outbound[upstream].connection.link.session?.queued(exchanges[exchange].upstreamStream) ?? 0
+            if queued > Self.streamQueue { return }
+        }
+        exchanges[exchange].owedDownstream = 0
+        if exchanges[exchange].kept.count > Self.repeatLimit {
+            dropKept(exchange)
+            exchanges[exchange].isLost = true
+        }
+        let handle = exchanges[exchange].downstream
+        guard inbound.contains(handle) else { return }
+        inbound[handle].connection.link.session?.consume(exchanges[exchange].stream, owed)
+        markInbound(handle)
+    }
+
+    mutating func upstreamWritable(_ exchange: Handle) { releaseDownstream(exchange) }
+
+    mutating func requestTrailers(_ exchange: Handle, _ handle: Handle) {
+        guard let block = inbound[handle].connection.link.session?.takeHead(exchanges[exchange].stream) else { return }
+        exchanges[exchange].requestEnded = true
+        exchanges[exchange].hasTrailers = true
+        exchanges[exchange].takeTrailers(block)
+        inbound[handle].connection.link.session?.recycle(block)
+        let upstream = exchanges[exchange].upstream
+        guard exchanges[exchange].phase != .waiting, outbound.contains(upstream) else { return }
+        outbound[upstream].connection.link.session?.sendTrailers(
+            exchanges[exchange].upstreamStream, exchanges[exchange].trailers)
+        markOutbound(upstream)
+    }
+
+    mutating func requestEnded(_ exchange: Handle) {
+        guard !exchanges[exchange].requestEnded else { return }
+        exchanges[exchange].requestEnded = true
+        let upstream = exchanges[exchange].upstream
+        guard exchanges[exchange].phase == .sent || exchanges[exchange].phase == .responding,
+            outbound.contains(upstream)
+        else { return }
+        outbound[upstream].connection.link.endStream(exchanges[exchange].upstreamStream)
+        markOutbound(upstream)
+    }
+
+    // MARK: 7. The end
+
+    /// The caller's side is over: answered in full, or given up by the caller.
+    mutating func downstreamClosed(_ exchange: Handle) {
+        exchanges[exchange].downstreamClosed = true
+        finish(exchange)
+    }
+
+    /// Lets everything go and counts.
+    mutating func finish(_ exchange: Handle) {
+        guard exchanges.contains(exchange) else { return }
+        reactor.cancel(exchanges[exchange].timer)
+        detachUpstream(exchange, code: HTTP2Code.cancel)
+        dropKept(exchange)
+        if case .probe = exchanges[exchange].route {} else { report(exchange) }
+        let handle = exchanges[exchange].downstream
+        let stream = exchanges[exchange].stream
+        guard let over = exchanges.take(exchange) else { return }
+        if inbound.contains(handle) {
+            inbound[handle].connection.lastActive = reactor.now
+            inbound[handle].connection.streams.remove(stream)
+            over.giveHead(to: &inbound[handle].connection.link)
+        }
+    }
+
+    /// Ends the exchange's stream to the next hop, where it still runs.
+    mutating func detachUpstream(_ exchange: Handle, code: UInt32) {
+        if let candidate = exchanges[exchange].candidate, exchanges[exchange].started {
+            health.ended(candidate.handle)
+            exchanges[exchange].started = false
+        }
+        let upstream = exchanges[exchange].upstream
+        exchanges[exchange].upstream = .none
+        guard outbound.contains(upstream) else { return }
+        let stream = exchanges[exchange].upstreamStream
+        if outbound[upstream].connection.streams.owner(of: stream) == exchange {
+            outbound[upstream].connection.streams.remove(stream)
+            outbound[upstream].connection.link.session?.reset(stream, code: code)
+            markOutbound(upstream)
+        }
+    }
+
+    // MARK: Deadlines
+
+    mutating func armTimer(_ exchange: Handle) {
+        guard exchanges.contains(exchange) else { return }
+        let idle = exchanges[exchange].destination?.traffic.idleTimeout ?? .zero
+        var next = min(exchanges[exchange].deadline, exchanges[exchange].tryDeadline)
+        if exchanges[exchange].phase == .responding {
+            next = idle > .zero ? exchanges[exchange].lastActive + idle : .distantFuture
+        }
+        reactor.cancel(exchanges[exchange].timer)
+        exchanges[exchange].timer = .none
+        if next == .distantFuture { return }
+        exchanges[exchange].timer = reactor.schedule(
+            at: next, token: Token(kind: Kind.exchange.rawValue, handle: exchange))
+    }
+
+    mutating func exchangeTimer(_ exchange: Handle) {
+        guard exchanges.contains(exchange) else { return }
+        let now = reactor.now
+        exchanges[exchange].timer = .none
+        switch exchanges[exchange].phase {
+        case .answered: finishLate(exchange)
+        case .responding:
+            let idle = exchanges[exchange].destination?.traffic.idleTimeout ?? .zero
+            if idle > .zero, exchanges[exchange].lastActive + idle <= now {
+                exchanges[exchange].reason = .deadline
+                cutShort(exchange)
+            } else {
+                armTimer(exchange)
+            }
+        case .waiting, .sent:
+            if exchanges[exchange].deadline <= now {
+                answer(exchange, .deadline)
+            } else if exchanges[exchange].tryDeadline <= now {
+                exchanges[exchange].tryDeadline = .distantFuture
+                tryFailed(
+                    exchange,
+                    FailureCause(reason: .deadline, cause: .timedOut, health: .status5xx, isDispatched: true))
+            } else {
+                armTimer(exchange)
+            }
+        }
+    }
+
+    /// The answer is queued and the caller does not take it.
+    private mutating func finishLate(_ exchange: Handle) {
+        let handle = exchanges[exchange].downstream
+        if inbound.contains(handle) {
+            inbound[handle].connection.link.session?.reset(exchanges[exchange].stream, code: HTTP2Code.cancel)
+            markInbound(handle)
+        }
+        finish(exchange)
+    }
+}
+
+extension Exchange {
+    /// What repeating it depends on.
+    mutating func readMethod() {
+        let facts = methodFacts
+        method = facts.isRepeatable ? .repeatable : .other
+        isGRPC = facts.isGRPC
+    }
+
+    private var methodFacts: (isRepeatable: Bool, isGRPC: Bool) {
+        let name = head.value(of: .method)
+        let isRepeatable =
+            name.equals("GET") || name.equals("HEAD") || name.equals("OPTIONS") || name.equals("PUT")
+            || name.equals("DELETE")
+        let type = head.value(of: .contentType)
+        return (isRepeatable, type.count >= 16 && type.extracting(0..<16).equals("application/grpc"))
+    }
+
+    /// The request's trailers, without what only the mesh may say.
+    mutating func takeTrailers(_ block: borrowing HeaderBlock) {
+        for index in 0..<block.count
+        where !block.isMeshfed(at: index) && block.mappedName(at: index) != .xForwardedClientCert {
+            trailers.append(copying: index, of: block)
+        }
+    }
+
+    /// Gives the head's memory back to the session it came from.
+    consuming func giveHead(to link: inout HTTPLink) { link.session?.recycle(head) }
+}

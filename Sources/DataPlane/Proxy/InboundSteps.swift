@@ -1,0 +1,349 @@
+internal import Containers
+internal import Downstream
+internal import Identity
+internal import Link
+internal import MeshModel
+internal import Reactor
+internal import Routing
+internal import Telemetry
+internal import TLS
+internal import Wire
+
+/// Step 1 and 2 of a request's life: a connection comes in, says who it is and what it speaks.
+extension Worker {
+    /// Body bytes queued for one stream above which its source is not read on.
+    static let streamQueue = 262_144
+
+    mutating func acceptAll(_ listener: Handle) {
+        var taken = 0
+        while taken < 64, listeners.contains(listener),
+            let accepted = listeners[listener].accept(now: reactor.now)
+        {
+            let peer = accepted.peer
+            admitSocket(accepted.takeSocket(), role: listeners[listener].role, peer: peer)
+            taken += 1
+        }
+    }
+
+    mutating func admitSocket(_ socket: consuming Socket, role: Int, peer: SocketAddress?) {
+        let now = reactor.now
+        guard role < settings.entries.count, !inbound.isFull, !isDraining else { return }
+        let entry = settings.entries[role]
+        socket.setNoDelay()
+        let phase: DownstreamConnection.Phase
+        let transport: Transport
+        switch entry {
+        case .mesh:
+            // Without identity and snapshot nothing is taken: fail closed.
+            guard let configuration else { return }
+            transport = Transport(server: socket, context: configuration.server, buffers: buffers)
+            phase = .handshake
+        case .explicit, .inboundPlain:
+            transport = Transport(socket: socket)
+            phase = .detect
+        case .outboundTCP:
+            transport = Transport(socket: socket)
+            phase = .relay
+        }
+        let connection = DownstreamConnection(transport, phase: phase, peer: peer, now: now)
+        guard let handle = inbound.insert(Inbound(connection, entry: entry)) else { return }
+        watchInbound(handle)
+        if case .outboundTCP(let host) = entry { startOutboundTCP(handle, host: host) }
+    }
+
+    mutating func inboundReady(_ handle: Handle, _ readiness: Readiness) {
+        guard inbound.contains(handle) else { return }
+        if !inbound[handle].connection.link.transport.isEstablished {
+            do throws(TransportError) {
+                guard try inbound[handle].connection.link.transport.advance(&buffers, wall: reactor.wall) else {
+                    watchInbound(handle)
+                    return
+                }
+            } catch {
+                handshakeFailed(error)
+                closeInbound(handle, abort: false)
+                return
+            }
+            established(handle)
+            guard inbound.contains(handle) else { return }
+            guard inbound[handle].connection.link.transport.holdsInput else {
+                markInbound(handle)
+                return
+            }
+        } else if readiness.contains(.writable) {
+            markInbound(handle)
+        }
+        if readiness.contains(.readable) || readiness.contains(.hangup) { readInbound(handle) }
+    }
+
+    private mutating func handshakeFailed(_ error: TransportError) {
+        guard error.isTLS else { return }
+        let word: [UInt8] =
+            switch error {
+            case .peerRefused: Array("peer_refused".utf8)
+            case .tls(_, let alert?): Array("alert_\(alert)".utf8)
+            case .tls(_, nil), .socket, .truncated: Array("tls".utf8)
+            }
+        let side = metrics.intern(Array("downstream".utf8))
+        let reason = metrics.intern(word)
+        metrics.count(.handshakeFailures, side, reason)
+    }
+
+    /// TLS stands: who is it, what does it want, what does it speak.
+    private mutating func established(_ handle: Handle) {
+        guard let configuration, let peer = inbound[handle].connection.link.transport.peer,
+            configuration.trust.stillTrusts(peer)
+        else {
+            closeInbound(handle, abort: false)
+            return
+        }
+        inbound[handle].peer = peer
+        inbound[handle].serverName = inbound[handle].connection.link.transport.serverName
+        inbound[handle].connection.lastActive = reactor.now
+        inbound[handle].connection.waitingSince = reactor.now
+        place(handle, peer, configuration)
+        let isHTTP = inbound[handle].destination?.port.appProtocol.isHTTP
+        switch inbound[handle].connection.link.transport.negotiated {
+        case .tcp:
+            inbound[handle].connection.phase = .header
+        case .http2:
+            if isHTTP == false { inbound[handle].destination = nil }
+            startHTTP(handle, http2: true)
+        case .http1:
+            if isHTTP == false { inbound[handle].destination = nil }
+            startHTTP(handle, http2: false)
+        case nil:
+            if isHTTP == false, let destination = inbound[handle].destination {
+                inbound[handle].connection.phase = .relay
+                startRawRelay(handle, destination)
+            } else {
+                startHTTP(handle, http2: false)
+            }
+        }
+    }
+
+    private func lookUp(
+        _ serverName: [UInt8], _ part: PeerPart?, _ configuration: ProxyConfiguration
+    ) -> Destination? {
+        guard let part else { return configuration.table.destination(serverName: serverName.span) }
+        return configuration.table.destination(serverName: serverName.span, from: part)
+    }
+
+    /// Looks the peer's part and its SNI up in the current table.
+    mutating func place(_ handle: Handle, _ peer: PeerIdentity, _ configuration: ProxyConfiguration) {
+        let part = configuration.table.part(of: peer.id)
+        inbound[handle].part = part
+        if settings.isGateway {
+            inbound[handle].destination = lookUp(inbound[handle].serverName, part, configuration)
+        } else {
+            inbound[handle].destination = lookUp(inbound[handle].serverName, nil, configuration)
+        }
+        switch part {
+        case .ownWorkload, .ownGateway, .ownBroker: inbound[handle].sourceCluster = labels?.ownCluster ?? .unknown
+        case .foreign(let member, _):
+            inbound[handle].sourceCluster = labels?.cluster(ofMember: member) ?? .unknown
+        case .unknown: inbound[handle].sourceCluster = .unknown
+        }
+        switch part {
+        case .ownGateway, .foreign(_, .gateway): inbound[handle].isProxy = true
+        case .ownWorkload: inbound[handle].isProxy = !settings.isGateway
+        case .ownBroker, .foreign, .unknown: inbound[handle].isProxy = false
+        }
+    }
+
+    private mutating func startHTTP(_ handle: Handle, http2: Bool) {
+        var limits = HTTPLimits()
+        let isMesh = inbound[handle].entry == .mesh
+        limits.isSecure = isMesh
+        limits.allowsConnect = inbound[handle].entry == .explicit && !inbound[handle].isTunnel
+        if http2 {
+            let isOurs = inbound[handle].isProxy || inbound[handle].part == .ownWorkload
+            inbound[handle].connection.link.session = HTTPSession.http2(
+                role: .server, limits: limits, settings: isMesh && !isOurs ? .foreign : .mesh, memory: memory)
+        } else {
+            inbound[handle].connection.link.session = HTTPSession.http1(role: .server, limits: limits)
+        }
+        inbound[handle].connection.phase = .http
+        markInbound(handle)
+    }
+
+    mutating func readInbound(_ handle: Handle) {
+        var reads = 0
+        while inbound.contains(handle), reads < 16 {
+            reads += 1
+            if inbound[handle].connection.phase == .relay {
+                guard relayReadsDownstream(inbound[handle].relay) else { break }
+            } else if !inbound[handle].connection.link.wantsInput, inbound[handle].connection.phase != .closing {
+                break
+            }
+            let reading = inbound[handle].connection.link.read(&buffers)
+            switch reading {
+            case .idle: reads = 16
+            case .fed:
+                inbound[handle].connection.lastActive = reactor.now
+                if inbound[handle].connection.waitingSince == nil, inbound[handle].connection.streams.isEmpty {
+                    inbound[handle].connection.waitingSince = reactor.now
+                }
+                drainInbound(handle)
+                markInbound(handle)
+            case .raw(let count):
+                inbound[handle].connection.lastActive = reactor.now
+                rawInbound(handle, count)
+            case .end:
+                reads = 16
+                inboundEnded(handle)
+            case .failed:
+                reads = 16
+                if inbound[handle].connection.link.isHTTP { drainInbound(handle) }
+                if inbound.contains(handle) { closeInbound(handle, abort: true) }
+            }
+            guard inbound.contains(handle), inbound[handle].connection.link.transport.holdsInput else { break }
+        }
+        if inbound.contains(handle) { watchInbound(handle) }
+    }
+
+    /// Bytes without a session: detection, a PROXY header, or a relay.
+    private mutating func rawInbound(_ handle: Handle, _ count: Int) {
+        switch inbound[handle].connection.phase {
+        case .detect:
+            inbound[handle].connection.early.append(received: buffers)
+            detect(handle)
+        case .header:
+            inbound[handle].connection.early.append(received: buffers)
+            readHeader(handle)
+        case .relay: relayFromDownstream(inbound[handle].relay, handle, count)
+        case .handshake, .http, .closing: break
+        }
+    }
+
+    /// Tells HTTP/2 from HTTP/1.1 and hands over what came.
+    mutating func detect(_ handle: Handle) {
+        switch PrefaceDetector.judge(inbound[handle].connection.early) {
+        case .needsMore: return
+        case .http2: startHTTP(handle, http2: true)
+        case .http1: startHTTP(handle, http2: false)
+        }
+        var early = ByteBuffer()
+        swap(&early, &inbound[handle].connection.early)
+        inbound[handle].connection.link.feed(early)
+        drainInbound(handle)
+        markInbound(handle)
+    }
+
+    private mutating func inboundEnded(_ handle: Handle) {
+        switch inbound[handle].connection.phase {
+        case .relay: downstreamEnded(inbound[handle].relay, handle)
+        case .http, .closing:
+            drainInbound(handle)
+            markInbound(handle)
+        case .handshake, .detect, .header: closeInbound(handle, abort: false)
+        }
+    }
+
+    /// Reads the session's events until there are none.
+    mutating func drainInbound(_ handle: Handle) {
+        while inbound.contains(handle), let event = inbound[handle].connection.link.session?.nextEvent() {
+            switch event {
+            case .head(let stream, .request, let endStream): startExchange(handle, stream, endStream: endStream)
+            case .head: break
+            case .violation(let stream, let status): answerViolation(handle, stream, status)
+            case .data(let stream, let offset, let count):
+                let exchange = inbound[handle].connection.streams.owner(of: stream)
+                if exchanges.contains(exchange) {
+                    requestData(exchange, handle, offset, count)
+                } else {
+                    inbound[handle].connection.link.session?.consume(stream, count)
+                }
+            case .trailers(let stream):
+                let exchange = inbound[handle].connection.streams.owner(of: stream)
+                if exchanges.contains(exchange) { requestTrailers(exchange, handle) }
+            case .endStream(let stream):
+                let exchange = inbound[handle].connection.streams.owner(of: stream)
+                if exchanges.contains(exchange) { requestEnded(exchange) }
+            case .closed(let stream, _):
+                let exchange = inbound[handle].connection.streams.owner(of: stream)
+                inbound[handle].connection.streams.remove(stream)
+                if exchanges.contains(exchange) { downstreamClosed(exchange) }
+            case .writable(let stream):
+                let exchange = inbound[handle].connection.streams.owner(of: stream)
+                if exchanges.contains(exchange) { downstreamWritable(exchange) }
+            case .goAway, .settings, .pong: break
+            }
+        }
+    }
+
+    mutating func flushInbound(_ handle: Handle) {
+        guard inbound.contains(handle) else { return }
+        inbound[handle].connection.link.isDirty = false
+        do throws(TransportError) {
+            try inbound[handle].connection.link.write(&buffers, &scratch)
+        } catch {
+            inbound[handle].connection.link.session?.connectionLost()
+            drainInbound(handle)
+            closeInbound(handle, abort: true)
+            return
+        }
+        drainInbound(handle)
+        guard inbound.contains(handle) else { return }
+        if inbound[handle].connection.phase == .relay {
+            downstreamDrained(inbound[handle].relay, handle)
+        } else if inbound[handle].connection.link.isOver {
+            finishInbound(handle)
+        } else if inbound[handle].connection.link.hasOutput, !inbound[handle].connection.link.isDirty,
+            inbound[handle].connection.link.transport.pendingOutput == 0
+        {
+            markInbound(handle)
+        }
+        if inbound.contains(handle) { watchInbound(handle) }
+    }
+
+    /// The conversation is over: the last words leave, then FIN; a cut message ends with RST.
+    private mutating func finishInbound(_ handle: Handle) {
+        if inbound[handle].connection.link.mustAbort {
+            closeInbound(handle, abort: true)
+            return
+        }
+        if inbound[handle].connection.link.transport.pendingOutput > 0 { return }
+        if inbound[handle].connection.link.hasOutput { return }
+        do throws(TransportError) {
+            try inbound[handle].connection.link.transport.endOutput(&buffers)
+        } catch {
+            closeInbound(handle, abort: true)
+            return
+        }
+        // Closing while the peer still sends would reset the connection and lose our last bytes: its FIN, or a moment, first.
+        if inbound[handle].connection.link.transport.inputClosed { return closeInbound(handle, abort: false) }
+        if inbound[handle].connection.phase != .closing {
+            inbound[handle].connection.phase = .closing
+            inbound[handle].connection.lastActive = reactor.now
+        }
+    }
+
+    mutating func watchInbound(_ handle: Handle) {
+        let reading: Bool
+        switch inbound[handle].connection.phase {
+        case .relay: reading = relayReadsDownstream(inbound[handle].relay)
+        case .closing: reading = true
+        case .handshake, .detect, .http, .header: reading = inbound[handle].connection.link.wantsInput
+        }
+        do throws(SocketError) {
+            try inbound[handle].connection.link.watch(
+                reactor, Token(kind: Kind.inbound.rawValue, handle: handle), reading: reading)
+        } catch {
+            closeInbound(handle, abort: true)
+        }
+    }
+
+    /// Ends the connection and everything on it.
+    mutating func closeInbound(_ handle: Handle, abort: Bool) {
+        guard inbound.contains(handle) else { return }
+        if abort { inbound[handle].connection.link.transport.abort() }
+        let relay = inbound[handle].relay
+        inbound[handle].relay = .none
+        for exchange in inbound[handle].connection.streams.all where exchanges.contains(exchange) {
+            downstreamClosed(exchange)
+        }
+        inbound.remove(handle)
+        if relays.contains(relay) { endRelay(relay, abort: abort) }
+    }
+}

@@ -1,0 +1,56 @@
+internal import Containers
+internal import MeshModel
+internal import Routing
+internal import Upstream
+
+/// Who must answer at the other end of an upstream connection (PROTOCOLS section 1: a valid chain is not enough).
+enum Expectation: Hashable, Sendable {
+    /// Plain, or a server known by its CA file.
+    case anybody
+    case workload(SPIFFEID)
+    case gateway(TrustDomain)
+
+    func accepts(_ id: SPIFFEID?) -> Bool {
+        switch self {
+        case .anybody: return true
+        case .workload(let expected): return id == expected
+        case .gateway(let domain):
+            guard let id, case .gateway = id.kind else { return false }
+            return id.trustDomain == domain
+        }
+    }
+}
+
+/// An upstream connection with what it is used for.
+struct Outbound: ~Copyable {
+    enum Purpose: Hashable, Sendable {
+        /// Carries exchanges.
+        case pooled
+        /// Carries one relay.
+        case relay(Handle)
+        /// Only finds out whether the port answers: for a health target, an exchange or a relay.
+        case knock(Knock)
+    }
+    enum Knock: Hashable, Sendable {
+        case health(HealthHandle)
+        case exchange(Handle)
+        /// A LOCAL header on this inbound connection.
+        case stream(Handle)
+    }
+
+    var connection: UpstreamConnection
+    let purpose: Purpose
+    let expectation: Expectation
+    let connectTimeout: Duration
+    /// At least one exchange was finished on it.
+    var isReused = false
+
+    init(
+        _ connection: consuming UpstreamConnection, purpose: Purpose, expectation: Expectation, connectTimeout: Duration
+    ) {
+        self.connection = connection
+        self.purpose = purpose
+        self.expectation = expectation
+        self.connectTimeout = connectTimeout
+    }
+}

@@ -1,0 +1,176 @@
+internal import Containers
+internal import MeshModel
+internal import Routing
+internal import Telemetry
+internal import Wire
+
+/// Writes the head of one try: what the app wrote, without what only the mesh may say, and what the next hop has to know.
+struct RequestHead {
+    let isGateway: Bool
+    let ownID: SPIFFEID
+    /// What a gateway adds to `meshfed-hops`.
+    let hopName: [UInt8]
+    /// The next hop's own span.
+    let trace: TraceContext
+    /// An assertion of our own; nil when the one that came goes on, or none is due.
+    let token: [UInt8]?
+    let now: Instant
+
+    /// False: no time is left. `text` is memory to write values in.
+    func write(
+        _ exchange: borrowing Exchange, into head: inout HeaderBlock, _ text: inout OutputBuffer
+    ) -> Bool {
+        head.removeAll()
+        let isProxyNext = exchange.upstreamIsProxy
+        for index in 0..<exchange.head.count {
+            switch exchange.head.name(at: index) {
+            case .authority, .host, .traceparent, .grpcTimeout, .scheme, .xForwardedClientCert, .meshfedOrigin,
+                .meshfedHops, .meshfedDeadline, .meshfedAttempts, .meshfedAuthority, .meshfedError, .meshfedProbe:
+                continue
+            case .other:
+                if exchange.head.isMeshfed(at: index)
+                    || exchange.head.mappedName(at: index) == .xForwardedClientCert
+                {
+                    continue
+                }
+                head.append(copying: index, of: exchange.head)
+            default: head.append(copying: index, of: exchange.head)
+            }
+        }
+        head.append(.scheme, isProxyNext ? "https" : "http")
+        text.removeAll()
+        trace.append(into: &text)
+        head.append(.traceparent, text)
+        guard writeDeadline(exchange, into: &head, &text) else { return false }
+        if isProxyNext {
+            writeMeshFields(exchange, into: &head, &text)
+        } else {
+            writeAppFields(exchange, into: &head, &text)
+        }
+        return true
+    }
+
+    private func writeDeadline(
+        _ exchange: borrowing Exchange, into head: inout HeaderBlock, _ text: inout OutputBuffer
+    ) -> Bool {
+        guard exchange.deadline != .distantFuture else { return true }
+        text.removeAll()
+        guard CallDeadline.append(exchange.deadline, now: now, into: &text) else { return false }
+        if exchange.upstreamIsProxy { head.append(.meshfedDeadline, text) }
+        if exchange.isGRPC, exchange.head.contains(.grpcTimeout) {
+            text.removeAll()
+            GRPCTimeout.append(nanoseconds: Int64(clamping: (exchange.deadline - now).wholeNanoseconds), to: &text)
+            head.append(.grpcTimeout, text)
+        }
+        return true
+    }
+
+    /// For one of our proxies: the mesh's own names, and what was called by the app.
+    private func writeMeshFields(
+        _ exchange: borrowing Exchange, into head: inout HeaderBlock, _ text: inout OutputBuffer
+    ) {
+        guard let destination = exchange.destination else {
+            // A health probe of the next hop itself.
+            head.append(.authority, exchange.head.value(of: .authority))
+            head.append(.meshfedProbe, Worker.healthWord)
+            return
+        }
+        head.append(.authority, destination.authority)
+        writeOriginalAuthority(exchange, destination, as: .meshfedAuthority, into: &head)
+        if isGateway {
+            text.removeAll()
+            let isBelieved = exchange.forwardsOrigin || exchange.isProbe
+            if isBelieved {
+                Hops.append(exchange.head.value(of: .meshfedHops), own: hopName, into: &text)
+            } else {
+                Hops.append(Span(), own: hopName, into: &text)
+            }
+            head.append(.meshfedHops, text)
+        }
+        head.append(.meshfedAttempts, number: exchange.attempts)
+        if exchange.isProbe { head.append(.meshfedProbe, exchange.head.value(of: .meshfedProbe)) }
+        if exchange.forwardsOrigin {
+            head.append(.meshfedOrigin, exchange.head.value(of: .meshfedOrigin))
+        } else if let token {
+            head.append(.meshfedOrigin, token)
+        }
+    }
+
+    /// For the app: the authority that its caller wrote, and who that was.
+    private func writeAppFields(
+        _ exchange: borrowing Exchange, into head: inout HeaderBlock, _ text: inout OutputBuffer
+    ) {
+        if let destination = exchange.destination {
+            writeOriginalAuthority(exchange, destination, as: .authority, into: &head)
+        } else {
+            head.append(.authority, exchange.head.value(of: .authority))
+        }
+        guard exchange.reporter != .source, let caller = exchange.caller else { return }
+        // Envoy's format; SPIFFE IDs hold none of the bytes that would need quotes.
+        text.removeAll()
+        text.append("By=")
+        text.append(ownID.bytes)
+        text.append(";URI=")
+        text.append(caller.bytes)
+        head.append(.xForwardedClientCert, text)
+    }
+
+    /// What the app wrote, from whoever may say it; the mesh name otherwise.
+    private func writeOriginalAuthority(
+        _ exchange: borrowing Exchange, _ destination: Destination, as name: HeaderName, into head: inout HeaderBlock
+    ) {
+        let written = exchange.head.value(of: .authority)
+        if exchange.reporter == .source {
+            head.append(name, written)
+        } else if !exchange.head.says(.authority, destination.authority) {
+            // Plaintext, or a foreign peer's spelling of the SNI.
+            if let range = OwnAuthority.foreign(written, destination) {
+                head.append(name, written.extracting(range))
+            } else {
+                head.append(name, written)
+            }
+        } else {
+            let told = exchange.head.value(of: .meshfedAuthority)
+            if told.count > 0, HostAuthority(told) != nil {
+                head.append(name, told)
+            } else {
+                head.append(name, destination.meshName)
+            }
+        }
+    }
+}
+
+/// `:authority` on a mesh leg against the SNI's service (PROTOCOLS section 4).
+enum OwnAuthority {
+    /// What a foreign peer wrote, without port and without one leading `<port>.` label; nil when it is not the SNI's mesh name.
+    static func foreign(_ authority: Span<UInt8>, _ destination: Destination) -> Range<Int>? {
+        guard let parsed = HostAuthority(authority), parsed.kind == .name else { return nil }
+        var range = parsed.host
+        let name = destination.meshName
+        let label = destination.serverName.count - name.count
+        if range.count == destination.serverName.count {
+            for index in 0..<label where authority[range.lowerBound + index] != destination.serverName[index] {
+                return nil
+            }
+            range = (range.lowerBound + label)..<range.upperBound
+        }
+        guard range.count == name.count else { return nil }
+        for index in 0..<name.count where authority[range.lowerBound + index].lowercased != name[index] { return nil }
+        return range
+    }
+
+    /// Nil is good; another mesh name is `wrong_authority`, anything else `no_route`.
+    static func check(_ head: borrowing HeaderBlock, _ destination: Destination, isOurs: Bool) -> Reason? {
+        if head.says(.authority, destination.authority) { return nil }
+        let authority = head.value(of: .authority)
+        if !isOurs, foreign(authority, destination) != nil { return nil }
+        return isMeshName(authority) ? .wrongAuthority : .noRoute
+    }
+
+    private static func isMeshName(_ authority: Span<UInt8>) -> Bool {
+        guard let parsed = HostAuthority(authority), parsed.kind == .name else { return false }
+        var bytes: [UInt8] = []
+        for index in parsed.host { bytes.append(authority[index].lowercased) }
+        return MeshName(bytes) != nil || ServiceAddress(serverName: bytes) != nil
+    }
+}

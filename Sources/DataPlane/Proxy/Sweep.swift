@@ -1,0 +1,114 @@
+internal import Containers
+internal import Downstream
+internal import Identity
+internal import Link
+internal import MeshModel
+internal import Reactor
+internal import Routing
+internal import TLS
+internal import Upstream
+internal import Wire
+
+/// What is looked at a few times per second: timeouts of connections, ended certificates, due probes.
+extension Worker {
+    /// Idle upstream HTTP connections are closed earlier than most servers do, so that a request rarely meets a closing one.
+    private static let upstreamIdle = Duration.seconds(60)
+    /// HTTP/2 sessions are told the time this often, in seconds.
+    private static let calmSeconds = 10
+
+    mutating func sweep() {
+        let now = reactor.now
+        let isCalm = now >= nextCalm
+        if isCalm { nextCalm = now + .seconds(Self.calmSeconds) }
+        sweepInbound(now, isCalm)
+        sweepOutbound(now, isCalm)
+        sweepRelays(now)
+        if !isDraining { sendProbes() }
+        for handle in listeners.handles where listeners[handle].pausedUntil != .zero { acceptAll(handle) }
+    }
+
+    private mutating func sweepInbound(_ now: Instant, _ isCalm: Bool) {
+        let wall = reactor.wall
+        for slot in 0..<inbound.slotCount {
+            let handle = inbound.handle(at: slot)
+            if handle.isNone { continue }
+            if isCalm { inbound[handle].connection.link.session?.pass(seconds: Self.calmSeconds) }
+            if let peer = inbound[handle].peer, peer.notAfter.advanced(bySeconds: 30) < wall {
+                closeInbound(handle, abort: true)
+                continue
+            }
+            let phase = inbound[handle].connection.phase
+            if phase == .relay { continue }
+            if let since = inbound[handle].connection.waitingSince, since + settings.headTimeout <= now,
+                inbound[handle].connection.streams.isEmpty
+            {
+                headTimedOut(handle)
+                continue
+            }
+            let idle = phase == .closing ? Duration.seconds(2) : settings.idleTimeout
+            if inbound[handle].connection.streams.isEmpty, inbound[handle].connection.lastActive + idle <= now {
+                if phase == .http {
+                    inbound[handle].connection.link.session?.goAway()
+                    inbound[handle].connection.link.session?.shutdown(code: 0)
+                    inbound[handle].connection.phase = .closing
+                    inbound[handle].connection.lastActive = now
+                    markInbound(handle)
+                } else {
+                    closeInbound(handle, abort: phase == .closing)
+                }
+            }
+        }
+    }
+
+    /// The peer did not say in time what it wants.
+    private mutating func headTimedOut(_ handle: Handle) {
+        if inbound[handle].connection.phase == .http {
+            inbound[handle].connection.link.session?.timeOut()
+            inbound[handle].connection.waitingSince = nil
+            inbound[handle].connection.phase = .closing
+            inbound[handle].connection.lastActive = reactor.now
+            drainInbound(handle)
+            markInbound(handle)
+        } else {
+            closeInbound(handle, abort: false)
+        }
+    }
+
+    private mutating func sweepOutbound(_ now: Instant, _ isCalm: Bool) {
+        let wall = reactor.wall
+        for slot in 0..<outbound.slotCount {
+            let handle = outbound.handle(at: slot)
+            if handle.isNone { continue }
+            if isCalm { outbound[handle].connection.link.session?.pass(seconds: Self.calmSeconds) }
+            if let peer = outbound[handle].connection.peer, peer.notAfter.advanced(bySeconds: 30) < wall {
+                closeOutbound(handle, .tls(reason: "the peer's certificate has ended", alert: nil))
+                continue
+            }
+            switch outbound[handle].connection.phase {
+            case .connecting, .header:
+                if outbound[handle].connection.dialledAt + outbound[handle].connectTimeout <= now {
+                    closeOutbound(handle, .socket(SocketError(code: 110, operation: "connect")))
+                }
+            case .http:
+                let isOld = outbound[handle].connection.key.generation != configuration?.generation
+                let isIdle = outbound[handle].connection.lastActive + Self.upstreamIdle <= now || isOld
+                if outbound[handle].connection.streams.isEmpty, isIdle { retire(handle) }
+            case .draining: if outbound[handle].connection.streams.isEmpty { retire(handle) }
+            case .relay: break
+            }
+        }
+    }
+
+    private mutating func sweepRelays(_ now: Instant) {
+        for slot in 0..<relays.slotCount {
+            let handle = relays.handle(at: slot)
+            if handle.isNone { continue }
+            switch relays[handle].phase {
+            case .waiting: if relays[handle].deadline <= now { refuseRelay(handle, .deadline) }
+            case .open:
+                let idle = relays[handle].destination.traffic.idleTimeout
+                if idle > .zero, relays[handle].lastActive + idle <= now { endRelay(handle, abort: false) }
+            }
+        }
+    }
+}

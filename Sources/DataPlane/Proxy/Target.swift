@@ -1,0 +1,120 @@
+internal import MeshModel
+internal import Reactor
+internal import Routing
+internal import TLS
+internal import Upstream
+
+/// The next hop of one try: where it is, how it is spoken to, and who must answer.
+struct Target {
+    let address: SocketAddress
+    let serverName: [UInt8]
+    let use: PoolKey.Use
+    let expectation: Expectation
+    let context: TLSContext?
+    /// One of our proxies: it believes our fields and we its.
+    let isProxy: Bool
+    /// Behind it is another gateway's decision: the call carries an origin assertion.
+    let isGateway: Bool
+    let connectTimeout: Duration
+}
+
+extension ProxyConfiguration {
+    /// The target of a candidate of this configuration's table; nil when an address cannot be dialled.
+    func target(_ candidate: Candidate, _ destination: Destination, http: Bool, prefersHTTP2: Bool) -> Target? {
+        let timeout = destination.traffic.connectTimeout
+        switch candidate.kind {
+        case .endpoint(let service, let index, _):
+            guard let address = endpointAddresses[service][index] else { return nil }
+            let endpoint = table.snapshot.services[service].endpoints[index]
+            if case .mesh = endpoint.security {
+                return Target(
+                    address: address, serverName: destination.serverName, use: http ? .meshHTTP : .meshTCP,
+                    expectation: .workload(endpoint.identity), context: http ? meshHTTP : meshTCP, isProxy: true,
+                    isGateway: false, connectTimeout: timeout)
+            }
+            guard let port = endpoint.targetPorts[destination.port.port] else { return nil }
+            let app = address.withPort(port)
+            switch endpoint.security {
+            case .mesh: return nil
+            case .plain:
+                let use: PoolKey.Use = !http ? .plainTCP : prefersHTTP2 ? .plainHTTP2 : .plainHTTP1
+                return Target(
+                    address: app, serverName: [], use: use, expectation: .anybody, context: nil, isProxy: false,
+                    isGateway: false, connectTimeout: timeout)
+            case .mutual:
+                return Target(
+                    address: app, serverName: destination.serverName, use: http ? .mutualHTTP : .mutualTCP,
+                    expectation: .workload(endpoint.identity), context: http ? mutualHTTP : mutualTCP, isProxy: false,
+                    isGateway: false, connectTimeout: timeout)
+            case .simple(let roots):
+                guard let context = simple(roots, http: http) else { return nil }
+                return Target(
+                    address: app, serverName: destination.meshName, use: http ? .simpleHTTP : .simpleTCP,
+                    expectation: .anybody, context: context, isProxy: false, isGateway: false, connectTimeout: timeout)
+            }
+        case .localGateway(let index):
+            return gateway(gatewayAddresses[index], ownDomain, destination.serverName, http, timeout)
+        case .remoteGateway(let member, let gateway, _):
+            return self.gateway(
+                gatewayAddresses[memberBase[member] + gateway], table.snapshot.members[member].trustDomain,
+                destination.serverName, http, timeout)
+        }
+    }
+
+    private func gateway(
+        _ address: SocketAddress?, _ domain: TrustDomain, _ serverName: [UInt8], _ http: Bool, _ timeout: Duration
+    ) -> Target? {
+        guard let address else { return nil }
+        return Target(
+            address: address, serverName: serverName, use: http ? .meshHTTP : .meshTCP,
+            expectation: .gateway(domain), context: http ? meshHTTP : meshTCP, isProxy: true, isGateway: true,
+            connectTimeout: timeout)
+    }
+
+    /// Where a health probe goes: HTTP/2 to a mesh endpoint or a gateway; nil for what is only connected to.
+    func probeTarget(_ what: Health.ProbeTarget.What) -> Target? {
+        let timeout = Duration.seconds(2)
+        switch what {
+        case .endpoint(let service, let index, _):
+            guard service < endpointAddresses.count, index < endpointAddresses[service].count,
+                let address = endpointAddresses[service][index], let port = table.snapshot.services[service].ports.first
+            else { return nil }
+            let owner = table.snapshot.services[service]
+            let endpoint = owner.endpoints[index]
+            guard case .mesh = endpoint.security else { return nil }
+            let name = ServiceAddress(name: owner.meshName, port: port.port).serverName
+            return Target(
+                address: address, serverName: Array(name.utf8), use: .meshHTTP, expectation: .workload(endpoint.identity),
+                context: meshHTTP, isProxy: true, isGateway: false, connectTimeout: timeout)
+        case .gateway(let index):
+            guard index < gatewayAddresses.count else { return nil }
+            let member = table.gateways[index].member
+            let domain = member < 0 ? ownDomain : table.snapshot.members[member].trustDomain
+            return gateway(gatewayAddresses[index], domain, probeServerNames[index], true, timeout)
+        }
+    }
+
+    /// The app's port of an endpoint that is not behind a sidecar.
+    func knockAddress(_ what: Health.ProbeTarget.What) -> SocketAddress? {
+        guard case .endpoint(let service, let index, _) = what, service < endpointAddresses.count,
+            index < endpointAddresses[service].count, let address = endpointAddresses[service][index],
+            let first = table.snapshot.services[service].ports.first,
+            let port = table.snapshot.services[service].endpoints[index].targetPorts[first.port]
+        else { return nil }
+        return address.withPort(port)
+    }
+}
+
+extension Destination {
+    /// What tells the pools of two SNIs apart: the service, the port, and how wide the name reaches.
+    var poolRoute: UInt64 {
+        let reach: UInt64 =
+            switch scope {
+            case .clusterset: 1
+            case .pinnedHere: 2
+            case .pinned: 3
+            case .local: 4
+            }
+        return UInt64(serviceID) << 24 | UInt64(port.port) << 8 | reach << 1 | (isProbe ? 1 : 0)
+    }
+}

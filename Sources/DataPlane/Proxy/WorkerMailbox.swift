@@ -1,0 +1,49 @@
+internal import Containers
+package import MeshModel
+package import Reactor
+package import Telemetry
+
+/// What other threads may ask of a worker.
+package enum WorkerLetter: Sendable {
+    case configure(ProxyConfiguration)
+    /// A connection that another worker accepted; the descriptor is the receiver's to close.
+    case adopt(descriptor: Int32, role: Int, peer: SocketAddress?)
+    /// No new connections, GOAWAY to all, end when the last one is gone or the grace period is over.
+    case drain
+    /// Answer with a report, on the worker's thread.
+    case report(@Sendable (WorkerReport) -> Void)
+}
+
+/// What a worker tells the main thread.
+package struct WorkerReport: Sendable {
+    package let metrics: MetricsSnapshot
+    package let connections: Int
+    package let exchanges: Int
+    package let unhealthy: [EndpointID]
+    package let healthChanges: UInt64
+    package let generation: UInt32
+}
+
+/// The only way into a worker from other threads.
+package final class WorkerMailbox: Sendable {
+    /// Letters that may wait: a scrape, a snapshot, a burst of handed-over connections.
+    private static let limit = 65_536
+
+    private let box = LetterBox<WorkerLetter>(limit: WorkerMailbox.limit)
+    let waker: Waker
+
+    package init() throws(SocketError) { waker = try Waker() }
+
+    /// False when the worker does not keep up; the letter is dropped.
+    @discardableResult
+    package func post(_ letter: WorkerLetter) -> Bool {
+        let isPosted = box.post(letter)
+        waker.wake()
+        return isPosted
+    }
+
+    func takeAll() -> [WorkerLetter] {
+        waker.drain()
+        return box.takeAll()
+    }
+}

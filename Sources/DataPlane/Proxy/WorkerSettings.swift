@@ -1,0 +1,43 @@
+package import MeshModel
+package import Reactor
+package import Telemetry
+
+/// What a connection that a listener took is for.
+package enum Entry: Hashable, Sendable {
+    /// mTLS of the mesh: a gateway's 15443, a sidecar's 15006.
+    case mesh
+    /// The app's explicit proxy: forward proxy, CONNECT, and requests by Host (15080).
+    case explicit
+    /// The app's plain port for one TCP service: `name:port` as the app would write it.
+    case outboundTCP(host: [UInt8])
+    /// Plaintext for the app behind `appPort`, where the policy is permissive.
+    case inboundPlain(appPort: UInt16)
+}
+
+/// What does not change while a worker lives. Counts are per worker.
+package struct WorkerSettings: Sendable {
+    package var isGateway: Bool
+    /// The sidecar's own namespace, for one-label names.
+    package var namespace: Label?
+    /// Where the sidecar's app listens.
+    package var appAddress: SocketAddress?
+    package var sampleSeed: UInt64
+    package var logFormat: AccessLog.Format
+    package var logSink: LogSink?
+    /// Entries by listener role number.
+    package var entries: [Entry]
+    package var maximumConnections = 16_384
+    package var maximumExchanges = 65_536
+    /// TLS handshake, PROXY header, request head: the whole of each.
+    package var headTimeout = Duration.seconds(10)
+    /// A connection without an exchange. Envoy's default is an hour; a gateway's peers reconnect cheaply.
+    package var idleTimeout = Duration.seconds(300)
+    package var grace = Duration.seconds(10)
+
+    package init(isGateway: Bool, entries: [Entry], logFormat: AccessLog.Format, sampleSeed: UInt64) {
+        self.isGateway = isGateway
+        self.entries = entries
+        self.logFormat = logFormat
+        self.sampleSeed = sampleSeed
+    }
+}

@@ -1,0 +1,36 @@
+package import Reactor
+
+/// What makes two upstream connections interchangeable: own identity, peer, SNI, and how it is spoken (PROTOCOLS section 4).
+package struct PoolKey: Hashable, Sendable {
+    package enum Use: UInt8, Hashable, Sendable {
+        /// HTTP/2 over mTLS to one of our own proxies.
+        case meshHTTP
+        /// `meshfed-tcp/1` over mTLS: one connection for each relay, never pooled.
+        case meshTCP
+        /// HTTP/1.1, plain.
+        case plainHTTP1
+        /// HTTP/2 with prior knowledge, plain.
+        case plainHTTP2
+        case plainTCP
+        /// A workload's own mTLS (`tls: mutual`), HTTP.
+        case mutualHTTP
+        case mutualTCP
+        /// A server certificate checked against a file (`tls: simple`), HTTP.
+        case simpleHTTP
+        case simpleTCP
+    }
+
+    package let address: SocketAddress
+    /// The service, port and scope that the SNI names.
+    package let route: UInt64
+    package let use: Use
+    /// Rises when the own SVID or the bundles change: older connections finish what they carry.
+    package let generation: UInt32
+
+    package init(address: SocketAddress, route: UInt64, use: Use, generation: UInt32) {
+        self.address = address
+        self.route = route
+        self.use = use
+        self.generation = generation
+    }
+}
