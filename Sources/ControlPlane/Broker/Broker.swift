@@ -1,4 +1,5 @@
 internal import Authority
+internal import ControlCoding
 internal import Federation
 internal import Glibc
 internal import Identity
@@ -79,9 +80,11 @@ final class Broker {
 
     // MARK: Life
 
-    /// Compiles the first snapshot, then listens, then starts the clocks. Returns the line that says so.
-    func start() throws(BrokerFailure) -> String {
+    /// Listens, compiles the first snapshot, then starts the clocks; `ready` gets the line that says so when that snapshot
+    /// is published.
+    func start(ready: @escaping (String) -> Void) throws(BrokerFailure) {
         try listen()
+        snapshots.onFirst = { [unowned self] in ready(readyLine) }
         if !startDirectoryError.isEmpty { objects.refuseDirectory(startDirectoryError) }
         snapshots.compile()
         guard snapshots.failure.isEmpty else { throw .configuration(snapshots.failure) }
@@ -91,12 +94,20 @@ final class Broker {
         everyMinute()
         do throws(RPCSetupError) {
             try loop.onSignal { [unowned self] signal in
-                log.info("stopping", ["signal": "\(signal)"])
-                stop()
+                switch signal {
+                case SIGTERM, SIGINT, SIGQUIT:
+                    log.info("stopping", ["signal": "\(signal)"])
+                    stop()
+                case SIGHUP: watch?.reload()
+                default: return
+                }
             }
         } catch {
             throw BrokerFailure(error)
         }
+    }
+
+    private var readyLine: String {
         let places = listeners.map { "\($0.address) (\($0.purpose))" }.joined(separator: ", ")
         return "broker: ready on \(places); cluster \(settings.cluster), trust domain \(settings.trustDomain)"
     }
@@ -105,7 +116,9 @@ final class Broker {
         let mutual = RPCService()
         feed.install(on: mutual)
         identities.installMutual(on: mutual)
-        mutual.stream(FederationLinks.path) { [unowned self] stream in federation.links.accept(stream) }
+        mutual.stream(FederationLinks.path, limit: CodingLimits.frameBytes) { [unowned self] stream in
+            federation.links.accept(stream)
+        }
         admin.install(on: mutual)
         let open = RPCService()
         identities.installOpen(on: open)

@@ -16,7 +16,7 @@ package enum BrokerProgram {
     /// - Parameter started: called once when it serves, on the thread that runs it.
     /// - Throws: `BrokerFailure` when it cannot start, or had to stop because its store failed.
     package static func run(
-        _ settings: BrokerSettings, started: (BrokerHandle) -> Void = { _ in }
+        _ settings: BrokerSettings, started: @escaping (BrokerHandle) -> Void = { _ in }
     ) throws(BrokerFailure) -> Int32 {
         Machine.raiseDescriptorLimit()
         let log = try BrokerLog(settings.logFormat)
@@ -25,13 +25,15 @@ package enum BrokerProgram {
         do throws(RPCSetupError) { loop = try RPCLoop() } catch { throw BrokerFailure(error) }
         let state = try BrokerState(settings, wall: WallTime(seconds: Machine.walltime))
         let broker = try Broker(settings, loop: loop, log: log, state: state)
-        let ready: String
-        do throws(BrokerFailure) { ready = try broker.start() } catch {
+        do throws(BrokerFailure) {
+            try broker.start { [unowned broker] line in
+                log.announce(line)
+                started(BrokerHandle(broker))
+            }
+        } catch {
             broker.desk.close()
             throw error
         }
-        log.announce(ready)
-        started(BrokerHandle(broker))
         loop.run()
         broker.desk.close()
         // Everything is in the log of the database: what a failed close leaves is read at the next start.

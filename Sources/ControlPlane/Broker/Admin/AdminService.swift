@@ -47,14 +47,17 @@ final class AdminService {
         }
     }
 
-    /// A verb that answers at once.
+    /// A verb that only looks: at what is durable and was acted on, for the federation's state runs ahead of the disk.
     func view<Request: Message, Answer: Message>(
         _ service: RPCService, _ name: String, _ body: @escaping (Request) throws(CallRefusal) -> Answer
     ) {
-        verb(service, name) { (request: Request, answer: @escaping (Result<Answer, CallRefusal>) -> Void) in
-            let result: Result<Answer, CallRefusal>
-            do throws(CallRefusal) { result = .success(try body(request)) } catch { result = .failure(error) }
-            answer(result)
+        verb(service, name) {
+            [unowned self] (request: Request, answer: @escaping (Result<Answer, CallRefusal>) -> Void) in
+            broker.federation.whenDurable {
+                let result: Result<Answer, CallRefusal>
+                do throws(CallRefusal) { result = .success(try body(request)) } catch { result = .failure(error) }
+                answer(result)
+            }
         }
     }
 

@@ -13,10 +13,16 @@ final class FeedHub {
     private static let silence = Duration.seconds(15)
     /// A proxy that judges no snapshot for this long hangs.
     private static let verdict = Duration.seconds(30)
+    /// Bytes of snapshots on their way to all proxies together: each stream holds a copy of what it has not sent.
+    private static let flightBudget = 67_108_864
 
     private unowned let broker: Broker
     private(set) var subscribers: [UInt64: Subscriber] = [:]
     private var next: UInt64 = 1
+    private var flying = 0
+    /// Those that wait for their turn, the next one last; and those behind them, in order.
+    private var queue: [UInt64] = []
+    private var queueBehind: [UInt64] = []
 
     init(_ broker: Broker) { self.broker = broker }
 
@@ -99,6 +105,7 @@ final class FeedHub {
         guard let flight = subscriber.inFlight, flight.epoch == epoch, flight.revision == revision else { return }
         subscriber.inFlight = nil
         subscriber.judged = revision
+        landed(flight)
         if let refused {
             subscriber.refused = refused
             broker.counts.refusedSnapshots += 1
@@ -125,6 +132,10 @@ final class FeedHub {
     private func ended(_ number: UInt64) {
         guard let subscriber = subscribers.removeValue(forKey: number) else { return }
         if let gateway = subscriber.gateway { broker.gateways.lost(gateway, subscriber: number) }
+        if let flight = subscriber.inFlight {
+            subscriber.inFlight = nil
+            landed(flight)
+        }
     }
 
     // MARK: Fan-out
@@ -136,9 +147,35 @@ final class FeedHub {
         guard subscriber.hello != nil, subscriber.inFlight == nil, let published = broker.snapshots.published,
             published.snapshot.revision > subscriber.judged
         else { return }
+        let bytes = published.frame.count
+        guard flying == 0 || flying + bytes <= Self.flightBudget else {
+            if !subscriber.isWaiting {
+                subscriber.isWaiting = true
+                queueBehind.append(subscriber.number)
+            }
+            return
+        }
+        flying += bytes
         subscriber.inFlight = Subscriber.InFlight(
-            epoch: published.snapshot.epoch, revision: published.snapshot.revision, since: broker.loop.now)
+            epoch: published.snapshot.epoch, revision: published.snapshot.revision, since: broker.loop.now, bytes: bytes
+        )
         if !subscriber.send(published.frame, now: broker.loop.now) { drop(subscriber, "it does not read") }
+    }
+
+    /// A snapshot was judged, or its proxy went: there is room for others.
+    private func landed(_ flight: Subscriber.InFlight) {
+        flying -= flight.bytes
+        guard let bytes = broker.snapshots.published?.frame.count else { return }
+        while flying == 0 || flying + bytes <= Self.flightBudget {
+            if queue.isEmpty {
+                queue = queueBehind.reversed()
+                queueBehind = []
+            }
+            guard let number = queue.popLast() else { return }
+            guard let subscriber = subscribers[number] else { continue }
+            subscriber.isWaiting = false
+            offer(subscriber)
+        }
     }
 
     /// The age of links changed: told at once, ahead of the snapshot that will say so too.

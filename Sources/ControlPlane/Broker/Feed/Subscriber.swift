@@ -10,6 +10,7 @@ final class Subscriber {
         let epoch: UInt64
         let revision: UInt64
         let since: Instant
+        let bytes: Int
     }
 
     let number: UInt64
@@ -28,6 +29,8 @@ final class Subscriber {
     /// Why it refused the last snapshot; empty when it did not.
     var refused = ""
     var isDraining = false
+    /// Its turn to get the newest snapshot comes when others have judged theirs.
+    var isWaiting = false
     private var counter: UInt64 = 0
 
     init(number: UInt64, stream: RPCStream, identity: PeerIdentity, now: Instant, wall: WallTime) {

@@ -121,10 +121,10 @@ final class TrustKeeper {
         client = contexts.client
     }
 
-    /// True while the peer's serial is not revoked by its own domain's bundle.
+    /// True when the peer's own domain has revoked its serial. A domain that is no longer believed is the eviction's matter.
     func isRevoked(_ peer: PeerIdentity) -> Bool {
         let bundles = [ownBundle] + otherBundles
-        return bundles.first { $0.trustDomain == peer.trustDomain }?.revokedSerials.contains(peer.serial) ?? true
+        return bundles.first { $0.trustDomain == peer.trustDomain }?.revokedSerials.contains(peer.serial) ?? false
     }
 
     private struct Contexts {

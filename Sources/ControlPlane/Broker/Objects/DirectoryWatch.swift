@@ -16,17 +16,16 @@ final class DirectoryWatch {
 
     private unowned let broker: Broker
     private let path: String
-    /// What was read last, and what was seen last.
-    private var read: [Mark]
+    /// What was read last, nil for not by this object, and what was seen last.
+    private var read: [Mark]?
     private var seen: [Mark]
     private var isReading = false
 
-    /// The directory as it is now counts as read.
+    /// Reads the directory once more soon: it may have changed since the start read it.
     init(_ broker: Broker, path: String) {
         self.broker = broker
         self.path = path
-        read = Self.marks(path)
-        seen = read
+        seen = Self.marks(path)
         schedule()
     }
 
@@ -47,12 +46,15 @@ final class DirectoryWatch {
             guard let self else { return }
             isReading = false
             guard let outcome else {
-                read = []
+                read = nil
                 return
             }
             broker.objects.directoryRead(outcome)
         }
     }
+
+    /// Reads it again whatever its marks say: a file that an object names may have changed.
+    func reload() { read = nil }
 
     static func objects(_ path: String) -> Result<[MeshObject], ManifestError> {
         do throws(ManifestError) {
