@@ -6,7 +6,7 @@ import Settings
 /// `meshfed`: the broker, and the commands that talk to one.
 enum Program {
     /// The release, as `meshfed version` prints it.
-    static let version = "0.1.0"
+    static let version = BrokerProgram.version
 
     /// Runs one command line; the exit status: 0, 1 a failure, 64 a wrong command line, 65 a bad input file.
     static func run(_ arguments: [String]) -> Int32 {
@@ -22,9 +22,10 @@ enum Program {
     }
 
     private static func broker(_ arguments: [String]) -> Int32 {
+        let settings: BrokerSettings
         do throws(SettingsError) {
             switch try BrokerCommand.parse(arguments, environment: Terminal.variable) {
-            case .run(let settings): return BrokerProgram.run(settings)
+            case .run(let parsed): settings = parsed
             case .help(let text):
                 Terminal.out(text)
                 return 0
@@ -32,6 +33,10 @@ enum Program {
         } catch {
             Terminal.note("\(error)")
             return SettingsError.exitStatus
+        }
+        do throws(BrokerFailure) { return try BrokerProgram.run(settings) } catch {
+            Terminal.note(CommandFailure("broker: \(error)").text)
+            return error.exitStatus
         }
     }
 
