@@ -84,11 +84,13 @@ let package = Package(
             "DataPlane", "Feed",
             ["ControlCoding", "ControlProtocol", "RPC", "Identity", "MeshModel", "Reactor", "TLS", protobuf]),
         room(
-            "DataPlane", "Sidecar",
-            ["Proxy", "Feed", "Admin", "Settings", "MeshModel", "Routing", "Telemetry", "Identity", "Reactor"]),
-        room(
-            "DataPlane", "Gateway",
-            ["Proxy", "Feed", "Admin", "Settings", "MeshModel", "Routing", "Telemetry", "Identity", "Reactor"]),
+            "DataPlane", "Host",
+            [
+                "Proxy", "Feed", "Admin", "RPC", "Settings", "ControlCoding", "Routing", "Telemetry", "Identity",
+                "Reactor", "TLS", "MeshModel",
+            ]),
+        room("DataPlane", "Sidecar", ["Host", "Proxy", "Feed", "Settings", "Routing", "MeshModel", "Reactor"]),
+        room("DataPlane", "Gateway", ["Host", "Proxy", "Feed", "Settings", "Routing", "MeshModel", "Reactor"]),
 
         room("ControlPlane", "Store", ["MeshModel"]),
         room("ControlPlane", "StoreSQLite", ["Store", "MeshModel", grdb]),

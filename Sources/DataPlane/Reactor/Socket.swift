@@ -132,6 +132,15 @@ package struct ListenerSocket: ~Copyable {
         return ListenerSocket(socket, bound)
     }
 
+    /// Gives the descriptor away, to be adopted by the worker that will accept on it.
+    package consuming func release() -> Int32 { socket.release() }
+
+    /// Takes over a listening descriptor that `release` gave.
+    package init(adopting descriptor: Int32) {
+        socket = Socket(adopting: descriptor)
+        address = socket.localAddress()
+    }
+
     /// Refuses an address that another process listens on: SO_REUSEPORT alone would share it silently.
     package static func probe(_ address: SocketAddress) throws(SocketError) {
         var raw = address.raw

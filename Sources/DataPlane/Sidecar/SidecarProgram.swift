@@ -1,0 +1,38 @@
+internal import Feed
+internal import Host
+internal import MeshModel
+internal import Proxy
+internal import Reactor
+internal import Routing
+package import Settings
+
+/// One pod's proxy: mTLS in, mTLS out, the app on loopback between them.
+package enum SidecarProgram {
+    /// Runs to the end; the exit status.
+    package static func run(_ settings: SidecarSettings) -> Int32 {
+        var listening = [HostPlan.Listening(settings.listenInbound, .mesh)]
+        for address in settings.listenOutbound { listening.append(.init(address, .explicit)) }
+        for outbound in settings.tcp {
+            listening.append(
+                .init(outbound.listen, .outboundTCP(host: Array("\(outbound.name):\(outbound.port)".utf8))))
+        }
+        for plain in settings.inboundPlain { listening.append(.init(plain.listen, .inboundPlain(appPort: plain.appPort))) }
+        let workload = settings.workload
+        let plan = HostPlan(
+            word: "sidecar", proxy: settings.proxy, listening: listening, isGateway: false, defaultWorkers: 1,
+            keeperRole: .sidecar(workload: workload), namespace: workload.namespace, appAddress: settings.appAddress,
+            ownRole: { snapshot in
+                .sidecar(workload: workload, locality: place(workload, settings.proxy.locality, snapshot))
+            }, judge: { _ in nil }, feedRole: { _ in .sidecar(workload: workload) })
+        return ProxyHost.run(plan)
+    }
+
+    /// As the flags say; else as the catalog says of the workload.
+    private static func place(_ workload: ObjectName, _ told: Locality, _ snapshot: Snapshot) -> Locality {
+        if told != .unknown { return told }
+        for service in snapshot.services {
+            for endpoint in service.endpoints where endpoint.workload == workload { return endpoint.locality }
+        }
+        return .unknown
+    }
+}
