@@ -86,7 +86,7 @@ struct MeshfedCommand: ParsableCommand {
         commandName: "meshfed",
         abstract: "A service mesh over several clusters: the broker, and the commands that talk to it.",
         discussion: """
-            Every command but broker, topology, echo, svid show, snapshot build and version asks a broker: --broker names its \
+            Every command but broker, topology, echo, svid, snapshot build and version asks a broker: --broker names its \
             admin socket (STATE-DIR/admin.sock) or https://HOST:15012; MESHFED_BROKER stands for the flag.
 
             EXAMPLES

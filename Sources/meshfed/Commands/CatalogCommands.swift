@@ -26,7 +26,8 @@ struct ServiceCommand: ParsableCommand {
                 var table = TextTable("SERVICE", "CLUSTER", "STATE", "HEALTHY", "PORTS", "DATA", "EXPORT", "MESH NAME")
                 for service in answer.services {
                     table.row(
-                        service.name, service.cluster, service.state, "\(service.healthy)/\(service.total)",
+                        service.name, service.cluster, service.state,
+                        "\(service.healthy)/\(max(service.total, service.healthy))",
                         service.ports.map { "\($0.port)/\(Self.word($0.appProtocol))" }.joined(separator: ","),
                         service.state == "local" ? "" : MemberWords.freshness(service.freshness),
                         Self.export(service.export), service.meshName)

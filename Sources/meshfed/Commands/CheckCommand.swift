@@ -46,7 +46,7 @@ struct CheckCommand: ParsableCommand {
     }
 
     private static func line(_ result: AdminCheckResult) -> String {
-        var line = word(result.outcome).padded(to: 8) + result.kind.padded(to: 14)
+        var line = word(result.outcome).padded(to: 8) + result.kind.padded(to: 15)
         line += result.destination.isEmpty ? result.source : "\(result.source) → \(result.destination)"
         if !result.subject.isEmpty { line += "  \(result.subject)" }
         if result.milliseconds > 0 { line += "  \(MemberWords.tenths(result.milliseconds)) ms" }

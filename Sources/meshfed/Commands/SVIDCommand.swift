@@ -7,7 +7,8 @@ import MeshModel
 struct SVIDCommand: ParsableCommand {
     static let configuration = CommandConfiguration(
         commandName: "svid", abstract: "Look at the identity of a proxy.",
-        discussion: "EXAMPLE\n  meshfed svid show --state-dir /var/lib/meshfed/gw-1", subcommands: [Show.self])
+        discussion: "EXAMPLE\n  meshfed svid show --state-dir /var/lib/meshfed/gw-1",
+        subcommands: [Show.self, Enrol.self])
 
     struct Show: ParsableCommand {
         static let configuration = CommandConfiguration(
