@@ -27,7 +27,7 @@ import Testing
         for target in Self.arrows.targets.values where target.kind != .shim && target.kind != .test {
             for path in Tree.files where path.hasPrefix(target.path + "/") && path.hasSuffix(".swift") {
                 problems += Layering.problems(
-                    in: SwiftText(try Tree.text(path)), at: path, of: target, proxy: proxy)
+                    in: try Tree.source(path), at: path, of: target, proxy: proxy)
             }
         }
         #expect(problems.isEmpty, "\(problems.sorted().joined(separator: "\n"))")

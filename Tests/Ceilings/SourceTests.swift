@@ -32,7 +32,7 @@ import Testing
             }
         }
         for path in Self.sources {
-            for type in SourceRules.types(SwiftText(try Tree.text(path))) {
+            for type in SourceRules.types(try Tree.source(path)) {
                 #expect(!SourceRules.isDrawer(type.name), "\(path): \(type.name)")
             }
         }
@@ -43,7 +43,7 @@ import Testing
         for path in Tree.swift(below: "Sources") {
             let parts = path.split(separator: "/").map(String.init)
             let module = parts[1].hasPrefix("meshfed") ? parts[1] : parts[2]
-            for type in SourceRules.types(SwiftText(try Tree.text(path))) where !type.isNested && type.name == module {
+            for type in SourceRules.types(try Tree.source(path)) where !type.isNested && type.name == module {
                 found.insert(type.name)
             }
         }
@@ -54,7 +54,7 @@ import Testing
     @Test func sourcesHoldNoForbiddenWords() throws {
         var problems: [String] = []
         for path in Self.sources {
-            let text = SwiftText(try Tree.text(path))
+            let text = try Tree.source(path)
             problems += SourceRules.forbidden(text, at: path)
             if path.hasPrefix("Sources/DataPlane/") || path.hasPrefix("Sources/Core/") {
                 problems += SourceRules.slowWords(text, at: path)

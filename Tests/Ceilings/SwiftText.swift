@@ -6,6 +6,12 @@ struct SwiftText {
     /// One entry per line: what is comment in it.
     let comments: [String]
 
+    /// Generated code: its lines as they are.
+    init(generated text: String) {
+        code = text.split(separator: "\n", omittingEmptySubsequences: false).map(String.init)
+        comments = code.map { _ in "" }
+    }
+
     init(_ text: String) {
         var scanner = Scanner(Array(text.utf8))
         scanner.run()
@@ -29,11 +35,16 @@ struct SwiftText {
         var code: [[UInt8]] = [[]]
         var comments: [[UInt8]] = [[]]
 
+        /// Bytes with which something else than code may begin: `/`, `"`, `#`.
+        private static let isSpecial = (0..<256).map { [0x2F, 0x22, 0x23].contains($0) }
+
         init(_ bytes: [UInt8]) { self.bytes = bytes }
 
         mutating func run() {
             while place < bytes.count {
-                if starts("//") {
+                if !Self.isSpecial[Int(bytes[place])] {
+                    take()
+                } else if starts("//") {
                     while place < bytes.count, bytes[place] != 0x0A { takeComment() }
                 } else if starts("/*") {
                     block()
@@ -45,10 +56,7 @@ struct SwiftText {
             }
         }
 
-        private func starts(_ text: StaticString, at start: Int? = nil) -> Bool {
-            let start = start ?? place
-            return bytes[start...].starts(with: text.description.utf8)
-        }
+        private func starts(_ text: String) -> Bool { bytes[place...].starts(with: text.utf8) }
 
         private mutating func newLine() {
             code.append([])

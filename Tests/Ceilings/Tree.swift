@@ -12,6 +12,21 @@ enum Tree {
         String(decoding: try Data(contentsOf: root.appendingPathComponent(path)), as: UTF8.self)
     }
 
+    /// Every Swift file below Sources and Tests, taken apart once for all tests.
+    static let sources: [String: SwiftText] = {
+        var found: [String: SwiftText] = [:]
+        for path in files where path.hasSuffix(".swift") && (path.hasPrefix("Sources/") || path.hasPrefix("Tests/")) {
+            guard let text = try? text(path) else { continue }
+            found[path] = isGenerated(path) ? SwiftText(generated: text) : SwiftText(text)
+        }
+        return found
+    }()
+
+    static func source(_ path: String) throws -> SwiftText {
+        if let source = sources[path] { return source }
+        return SwiftText(try text(path))
+    }
+
     /// Swift files written by hand below `folder`.
     static func swift(below folder: String) -> [String] {
         files.filter { $0.hasPrefix(folder + "/") && $0.hasSuffix(".swift") && !isGenerated($0) }
