@@ -24,8 +24,9 @@ final class TrustKeeper {
     private(set) var mutual: TLSContext
     /// 8443: server-authenticated; sends the root along for those who know only its pin.
     private(set) var open: TLSContext
-    /// Dialling with the own SVID.
+    /// Dialling with the own SVID, for HTTP/2 and for `meshfed-tcp/1`.
     private(set) var client: TLSContext
+    private(set) var tcpClient: TLSContext
     private(set) var renewal: WallTime
 
     /// Issues the first SVID in a commit of its own.
@@ -49,6 +50,7 @@ final class TrustKeeper {
             mutual = contexts.mutual
             open = contexts.open
             client = contexts.client
+            tcpClient = contexts.tcpClient
             renewal = svid.renewal(jitter: jitter)
         } catch {
             throw .state("the broker's own certificate cannot be made: \(error)")
@@ -119,6 +121,7 @@ final class TrustKeeper {
         mutual = contexts.mutual
         open = contexts.open
         client = contexts.client
+        tcpClient = contexts.tcpClient
     }
 
     /// True when the peer's own domain has revoked its serial. A domain that is no longer believed is the eviction's matter.
@@ -131,6 +134,7 @@ final class TrustKeeper {
         let mutual: TLSContext
         let open: TLSContext
         let client: TLSContext
+        let tcpClient: TLSContext
 
         init(_ svid: SVID, _ trust: TrustStore, root: [UInt8]?) throws(TLSError) {
             mutual = try TLSContext.server(
@@ -139,6 +143,7 @@ final class TrustKeeper {
                 svid: svid, trust: trust, clientCertificate: .none, serverNames: .any, protocols: [.http2, .http1],
                 sendsRoot: root)
             client = try TLSContext.client(svid: svid, trust: trust, protocols: [.http2])
+            tcpClient = try TLSContext.client(svid: svid, trust: trust, protocols: [.tcp])
         }
     }
 }

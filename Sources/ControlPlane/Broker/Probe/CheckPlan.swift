@@ -140,12 +140,7 @@ struct CheckPlan {
             for remote in service.remotes {
                 let name = MeshName(
                     service: service.name.name, namespace: service.name.namespace, scope: .pinned(remote.cluster))
-                guard let port = remote.ports.first(where: \.appProtocol.isHTTP) else {
-                    add(
-                        "service", remote.cluster.description, name.description, .warning, "",
-                        "it has no HTTP or gRPC port: TCP ports are not called")
-                    continue
-                }
+                guard let port = remote.ports.first(where: \.appProtocol.isHTTP) ?? remote.ports.first else { continue }
                 guard !callers.isEmpty else {
                     add(
                         "service", remote.cluster.description, name.description, .warning, "",
@@ -158,7 +153,7 @@ struct CheckPlan {
                 append(
                     Line(
                         kind: "service", destination: remote.cluster, subject: target.authority,
-                        orders: callers.map { order(gateway, target, caller: $0) }))
+                        orders: callers.map { order(gateway, target, caller: $0, isTCP: !port.appProtocol.isHTTP) }))
             }
         }
     }
@@ -168,10 +163,13 @@ struct CheckPlan {
         Set(snapshot.services.flatMap { $0.endpoints.map(\.identity) }).sorted()
     }
 
-    private func order(_ gateway: GatewayAddress, _ target: ServiceAddress, caller: SPIFFEID?) -> ProbeOrder {
+    private func order(
+        _ gateway: GatewayAddress, _ target: ServiceAddress, caller: SPIFFEID?, isTCP: Bool = false
+    ) -> ProbeOrder {
         ProbeOrder(
-            gateway: gateway, target: target, caller: caller, context: broker.trust.client,
-            trustDomain: broker.settings.trustDomain, timeout: timeout)
+            gateway: gateway, target: target, caller: caller, isTCP: isTCP,
+            context: isTCP ? broker.trust.tcpClient : broker.trust.client, trustDomain: broker.settings.trustDomain,
+            timeout: timeout)
     }
 
     private mutating func append(_ line: Line) {

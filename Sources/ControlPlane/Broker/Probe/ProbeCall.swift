@@ -12,6 +12,8 @@ struct ProbeOrder: Sendable {
     let target: ServiceAddress
     /// For an imported service: whose call every decision is made for. Nil calls the mesh's own probe name.
     let caller: SPIFFEID?
+    /// The port speaks `meshfed-tcp/1`: a LOCAL header in place of a request.
+    let isTCP: Bool
     let context: TLSContext
     let trustDomain: TrustDomain
     let timeout: Duration
@@ -42,6 +44,9 @@ struct ProbeCall: ~Copyable {
     private var transport: Transport
     private var session = HTTPSession.http2(role: .client)
     private var stream: StreamID?
+    private var isAsked = false
+    /// TCP: what came of the answer's header.
+    private var heard = OutputBuffer()
     private var result: ProbeResult?
 
     static func run(_ order: ProbeOrder) -> ProbeResult {
@@ -103,6 +108,7 @@ struct ProbeCall: ~Copyable {
                 return
             }
         }
+        if order.isTCP { return try stepTCP(&buffers) }
         if stream == nil, session.canOpenStream {
             let block = head()
             do throws(HTTPFailure) { stream = try session.openStream(block, endStream: true) } catch {
@@ -129,6 +135,45 @@ struct ProbeCall: ~Copyable {
             }
         }
         _ = try transport.flush(&buffers)
+    }
+
+    /// A LOCAL header there, a LOCAL header with a word back (PROTOCOLS section 6).
+    private mutating func stepTCP(_ buffers: inout WorkerBuffers) throws(TransportError) {
+        if !isAsked {
+            isAsked = true
+            var writer = ProxyHeaderWriter(.local)
+            writer.append(.authority, Array(order.target.name.description.utf8))
+            if let caller = order.caller { writer.append(.probe, caller.bytes) }
+            var output = OutputBuffer()
+            do throws(ProxyFault) { try writer.finish(into: &output) } catch {
+                result = ProbeResult(.requestInvalid, "the header of the call is too large")
+                return
+            }
+            try transport.send(output.bytes, &buffers)
+        }
+        while result == nil {
+            switch try transport.receive(&buffers) {
+            case .wouldBlock:
+                _ = try transport.flush(&buffers)
+                return
+            case .end: result = ProbeResult(.upstreamReset, "gateway \(place) closed without a word")
+            case .bytes:
+                heard.append(buffers.plain)
+                do throws(ProxyFault) { result = try answerTCP() } catch {
+                    result = ProbeResult(.upstreamProtocol, "gateway \(place) sent no answer that can be read")
+                }
+            }
+        }
+    }
+
+    /// Nil while the header is not whole.
+    private func answerTCP() throws(ProxyFault) -> ProbeResult? {
+        guard let header = try ProxyHeader.parse(heard.bytes) else { return nil }
+        guard let range = header.value(.answer, in: heard.bytes) else { throw .malformed }
+        let word = Self.text(heard.bytes.extracting(range))
+        if word == "ok" { return ProbeResult(reason: nil, detail: "answered ok", milliseconds: 0) }
+        let known = Reason(rawValue: word)?.rawValue ?? Reason.upstreamProtocol.rawValue
+        return ProbeResult(reason: known, detail: "answered \(word)", milliseconds: 0)
     }
 
     private mutating func write(_ buffers: inout WorkerBuffers) throws(TransportError) {
