@@ -133,6 +133,33 @@ import Wire
         #expect(end?.status == .resourceExhausted)
     }
 
+    @Test func halfMessagesOfAllCallsShareOneLimit() throws {
+        let bench = try Bench()
+        serveEcho(bench)
+        var limits = RPCLimits()
+        limits.heldPerListener = 3_000_000
+        let address = try bench.serve(limits)
+        // Each of these messages is within the limit of one, all together are not.
+        var ends: [GRPCStatus] = []
+        let message = [UInt8](repeating: 1, count: 2_000_000)
+        for _ in 0..<4 {
+            let stream = bench.dial(address).stream("/t.T/Chat")
+            stream.onMessage = { [unowned stream] _ in stream.finish() }
+            stream.onEnd = { ends.append($0.status) }
+            stream.send(message)
+        }
+        bench.run { ends.count == 4 }
+        #expect(ends.contains(.resourceExhausted))
+        // What was held is given back.
+        let stream = bench.dial(address).stream("/t.T/Chat")
+        stream.onMessage = { [unowned stream] _ in stream.finish() }
+        var last: GRPCStatus?
+        stream.onEnd = { last = $0.status }
+        stream.send(message)
+        bench.run { last != nil }
+        #expect(last == .ok)
+    }
+
     @Test func cancellingIsSeenByTheServer() throws {
         let bench = try Bench()
         var ends: [RPCEnd] = []

@@ -160,7 +160,9 @@ package final class FeedClient {
         }
         tries += 1
         channel?.close()
-        let channel = loop.channel(target, security: security)
+        var limits = RPCLimits()
+        limits.heldPerConnection = 2 * CodingLimits.snapshotFileBytes
+        let channel = loop.channel(target, security: security, limits: limits)
         self.channel = channel
         let stream = channel.stream(Self.path, limit: CodingLimits.snapshotFileBytes)
         self.stream = stream

@@ -58,6 +58,8 @@ package final class HTTPCall {
         guard !isAnswered, let connection, let link = connection.link else { return }
         isAnswered = true
         handler = nil
+        _ = connection.hold(-self.body.count)
+        self.body = []
         var head = HeaderBlock()
         head.append(.status, number: min(max(status, 200), 599))
         if !contentType.isEmpty { head.append(.contentType, Array(contentType.utf8)) }
@@ -99,6 +101,9 @@ package final class HTTPCall {
             return respond(status: 413, contentType: "text/plain", body: Array("the body is too large\n".utf8))
         }
         body += bytes
+        if connection?.hold(bytes.count) == false {
+            respond(status: 503, contentType: "text/plain", body: Array("too much at once; try again\n".utf8))
+        }
     }
 
     func bodyEnded() {
@@ -109,6 +114,7 @@ package final class HTTPCall {
     }
 
     func over() {
+        if !isAnswered { _ = connection?.hold(-body.count) }
         connection = nil
         handler = nil
         loop.cancel(timer)

@@ -42,8 +42,8 @@ final class RPCConnection {
     private(set) var peer: RPCPeer
     var link: RPCLink?
     var uses: [StreamID: Use] = [:]
-    /// Bytes of incomplete messages over all calls.
-    var held = 0
+    /// Bytes of incomplete messages and bodies over all calls.
+    private var held = 0
     var isDirty = false
     var isAgain = false
     private var phase: Phase
@@ -390,7 +390,15 @@ final class RPCConnection {
         arm(limits.checkInterval)
     }
 
-    // MARK: For the reader of events
+    // MARK: For calls and the reader of events
+
+    /// A call holds `change` bytes more (or less) that wait for their rest. False when that is more than the limits allow.
+    func hold(_ change: Int) -> Bool {
+        held += change
+        guard case .server(let listener) = part else { return held <= limits.heldPerConnection }
+        listener.held += change
+        return held <= limits.heldPerConnection && listener.held <= limits.heldPerListener
+    }
 
     func sawHead() { headSince = nil }
 

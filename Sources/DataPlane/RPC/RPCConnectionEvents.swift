@@ -90,7 +90,6 @@ extension RPCConnection {
     func endUses(_ reason: String) {
         let left = uses
         uses = [:]
-        held = 0
         for (_, use) in left {
             switch use {
             case .call(let stream):

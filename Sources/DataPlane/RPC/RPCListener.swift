@@ -19,6 +19,8 @@ final class RPCListener {
     let service: RPCService
     let limits: RPCLimits
     var handle = Handle.none
+    /// Bytes of incomplete messages and bodies over all connections.
+    var held = 0
     private var count = 0
     private var isWatching = false
     private var isClosed = false

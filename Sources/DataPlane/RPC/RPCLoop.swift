@@ -211,9 +211,14 @@ package final class RPCLoop {
     }
 
     /// Accepts nothing more, lets the calls under way end for `grace`, then makes `run` return.
+    /// A second call can only shorten the wait.
     package func stop(grace: Duration) {
-        guard stopsAt == nil else { return }
-        stopsAt = reactor.now + grace
+        let end = reactor.now + grace
+        if let stopsAt {
+            self.stopsAt = min(stopsAt, end)
+            return
+        }
+        stopsAt = end
         for handle in listeners.handles {
             listeners[handle].close()
             listeners.remove(handle)

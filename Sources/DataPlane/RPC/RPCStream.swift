@@ -199,10 +199,10 @@ package final class RPCStream {
         if decoder.waiting == 0, largest > Self.keptMessage { decoder = GRPCFrameDecoder(limit: limit) }
         if let connection {
             let waiting = decoder.waiting
-            connection.held += waiting - held
+            let mayHold = connection.hold(waiting - held)
             held = waiting
-            if connection.held > connection.limits.heldPerConnection {
-                return fail(.resourceExhausted, "too many bytes of incomplete messages on one connection")
+            if !mayHold, waiting > 0 {
+                return fail(.resourceExhausted, "too many bytes of incomplete messages; try again later")
             }
             if !isPaused, owed > 0 {
                 connection.link?.conduit.session.consume(id, owed)
@@ -284,17 +284,13 @@ package final class RPCStream {
         guard !isOver else { return }
         if isPaused, decoder.waiting > 0 {
             endToTell = end
-            connection?.held -= held
-            held = 0
-            connection = nil
+            letGo()
             return
         }
         isOver = true
         sendEnded = true
         loop.cancel(timer)
-        connection?.held -= held
-        held = 0
-        connection = nil
+        letGo()
         early = []
         let tell = onEnd
         onMessage = nil
@@ -303,6 +299,12 @@ package final class RPCStream {
         onEnd = nil
         decoder = GRPCFrameDecoder(limit: limit)
         if let tell { loop.soon { tell(end) } }
+    }
+
+    private func letGo() {
+        _ = connection?.hold(-held)
+        held = 0
+        connection = nil
     }
 
     /// Room came back: true when the call waits no longer.
@@ -345,6 +347,8 @@ package final class RPCStream {
     private func fail(_ status: GRPCStatus, _ message: String) {
         if side == .server, isOpen {
             decoder = GRPCFrameDecoder(limit: limit)
+            _ = connection?.hold(-held)
+            held = 0
             if owed > 0 { connection?.link?.conduit.session.consume(id, owed) }
             owed = 0
             finish(status, message)

@@ -114,8 +114,10 @@ package struct RPCLimits: Sendable {
     package var idle = Duration.seconds(300)
     /// Body of a plain HTTP request in bytes.
     package var httpBody = 1_048_576
-    /// Bytes of incomplete messages over all calls of one connection.
-    package var heldPerConnection = 134_217_728
+    /// Bytes of incomplete messages and bodies over all calls of one connection: twice the largest admin request.
+    package var heldPerConnection = 33_554_432
+    /// The same over all connections of one listener.
+    package var heldPerListener = 134_217_728
 
     package init() {}
 
