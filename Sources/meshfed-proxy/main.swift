@@ -10,16 +10,13 @@ exit(Program.run(Array(CommandLine.arguments.dropFirst())))
 
 /// `meshfed-proxy`: reads the command line and hands over to the role.
 enum Program {
-    /// The release, as `meshfed-proxy version` prints it.
-    static let version = "0.1.0"
-
     /// The exit status: 0 a clean stop, 1 a failure, 64 a wrong command line, 65 a bad input file.
     static func run(_ arguments: [String]) -> Int32 {
         do throws(SettingsError) {
             switch try ProxyCommand.parse(arguments, environment: variable) {
             case .gateway(let settings): return GatewayProgram.run(settings)
             case .sidecar(let settings): return SidecarProgram.run(settings)
-            case .version: return put("\(version)\n", on: 1) ? 0 : 1
+            case .version: return put("\(Release.version)\n", on: 1) ? 0 : 1
             case .help(let text): return put(text, on: 1) ? 0 : 1
             }
         } catch {

@@ -5,9 +5,6 @@ import Settings
 
 /// `meshfed`: the broker, and the commands that talk to one.
 enum Program {
-    /// The release, as `meshfed version` prints it.
-    static let version = BrokerProgram.version
-
     /// Runs one command line; the exit status: 0, 1 a failure, 64 a wrong command line, 65 a bad input file.
     static func run(_ arguments: [String]) -> Int32 {
         if arguments.starts(with: ["broker", "run"]) { return broker(Array(arguments.dropFirst(2))) }
@@ -95,7 +92,7 @@ struct MeshfedCommand: ParsableCommand {
               meshfed join --token-file token --import shop
               meshfed status
             """,
-        version: Program.version,
+        version: Release.version,
         subcommands: [
             BrokerHelp.self, TopologyCommand.self, TokenCommand.self, JoinCommand.self, LeaveCommand.self,
             EvictCommand.self, MemberCommand.self, StatusCommand.self, ServiceCommand.self, EndpointCommand.self,
@@ -121,6 +118,6 @@ struct VersionCommand: ParsableCommand {
     @OptionGroup var output: OutputOption
 
     func run() throws {
-        output.print(.record([("version", .text(Program.version))])) { _ in Program.version + "\n" }
+        output.print(.record([("version", .text(Release.version))])) { _ in Release.version + "\n" }
     }
 }
