@@ -76,13 +76,9 @@ let package = Package(
                 "Downstream", "Routing", "Upstream", "Link", "Identity", "Telemetry", "Reactor", "TLS", "Wire",
                 "Containers", "MeshModel",
             ]),
-        room(
-            "DataPlane", "RPC",
-            ["Downstream", "Upstream", "Reactor", "TLS", "Wire", "Containers", "MeshModel", "Identity"]),
-        room("DataPlane", "Admin", ["RPC", "Telemetry", "MeshModel", "Wire", "Containers"]),
-        room(
-            "DataPlane", "Feed",
-            ["ControlCoding", "ControlProtocol", "RPC", "Identity", "MeshModel", "Reactor", "TLS", protobuf]),
+        room("DataPlane", "RPC", ["Reactor", "TLS", "Wire", "Containers", "MeshModel", "Identity"]),
+        room("DataPlane", "Admin", ["RPC", "Telemetry", "MeshModel"]),
+        room("DataPlane", "Feed", ["ControlCoding", "RPC", "Identity", "MeshModel", "Reactor", "TLS", "Wire"]),
         room(
             "DataPlane", "Host",
             [
@@ -126,10 +122,10 @@ let package = Package(
         .target(
             name: "WireFuzz", dependencies: ["Wire", "Containers"], path: "Tests/Fuzz/Wire", swiftSettings: strict),
         tests("Wire", ["Containers", "WireFuzz"]),
-        tests("Reactor", ["Containers", "MeshModel"]), tests("TLS", ["Reactor", "Identity", "MeshModel", "Containers"]),
         tests("Routing", ["MeshModel", "Identity", "Containers", "Telemetry"]),
-        tests("Proxy", ["MeshModel", "Routing", "Wire", "Containers"]),
         tests("RPC", ["MeshModel", "Identity", "TLS", "Reactor", "Wire"]),
+        tests("Admin", ["RPC", "Telemetry", "MeshModel", "Reactor", "Wire"]),
+        tests("Feed", ["RPC", "Identity", "MeshModel", "ControlCoding", "TLS", "Reactor", "Wire"]),
         tests("Store", ["StoreSQLite", "MeshModel"]),
         tests("Authority", ["Identity", "Store", "StoreSQLite", "MeshModel"]),
         tests("Manifest", ["MeshModel"]), tests("Compiler", ["MeshModel", "Store", "Manifest"]),

@@ -327,10 +327,18 @@ enum TopologySignals {
 
     /// The next pending one, nil when there is none.
     static func pending() -> Int32? {
+        var waiting = sigset_t()
+        // SAFETY: the set is written, then read, for the length of each call.
+        guard unsafe sigpending(&waiting) == 0 else { return nil }
         var set = handled()
-        var none = timespec(tv_sec: 0, tv_nsec: 0)
-        // SAFETY: both are read for the length of the call.
-        let signal = unsafe sigtimedwait(&set, nil, &none)
+        var isWaiting = false
+        for signal: Int32 in 1..<32 where unsafe sigismember(&set, signal) == 1 && sigismember(&waiting, signal) == 1 {
+            isWaiting = true
+        }
+        guard isWaiting else { return nil }
+        var signal: Int32 = 0
+        // SAFETY: one of the set's signals waits, so that this does not block.
+        guard unsafe sigwait(&set, &signal) == 0 else { return nil }
         return signal > 0 ? signal : nil
     }
 
