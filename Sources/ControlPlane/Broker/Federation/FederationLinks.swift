@@ -10,6 +10,8 @@ final class FederationLinks {
     static let path = "/meshfed.federation.v1.Federation/Sync"
     /// A dialled stream on which nothing came is given up: earlier than the machine does it.
     private static let dialTimeout = Duration.seconds(8)
+    /// Before the first dial of a member: one that has just joined is still writing down that it did.
+    private static let courtesy = Duration.milliseconds(200)
     /// How long the peer has to end a stream that was ended here.
     private static let closing = Duration.seconds(2)
 
@@ -79,6 +81,11 @@ final class FederationLinks {
     func dial(_ cluster: ClusterID, _ addresses: [String]) {
         let attempt = attempts[cluster, default: 0]
         attempts[cluster] = attempt &+ 1
+        guard attempt == 0 else { return call(cluster, addresses, attempt) }
+        broker.loop.after(Self.courtesy) { [weak self] in self?.call(cluster, addresses, attempt) }
+    }
+
+    private func call(_ cluster: ClusterID, _ addresses: [String], _ attempt: Int) {
         guard let member = broker.federation.machine.view.members.first(where: { $0.cluster == cluster }),
             let target = DialTarget.of(addresses, attempt: attempt)
         else { return failed(cluster) }
