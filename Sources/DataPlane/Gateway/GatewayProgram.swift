@@ -14,7 +14,7 @@ package enum GatewayProgram {
         let plan = HostPlan(
             word: "gateway", proxy: settings.proxy, listening: [.init(settings.listen, .mesh)], isGateway: true,
             defaultWorkers: Machine.usableCPUs, keeperRole: .gateway(name: settings.name),
-            ownRole: { _ in .gateway(name: settings.name, locality: locality) }, judge: { _ in nil },
+            ownRole: { _ in .gateway(name: settings.name, locality: locality) }, judge: judge,
             feedRole: { port in
                 .gateway(
                     name: settings.name,
@@ -23,5 +23,15 @@ package enum GatewayProgram {
                         port: settings.advertise?.port ?? port, locality: locality))
             })
         return ProxyHost.run(plan)
+    }
+
+    /// A gateway serves its own cluster's snapshot, with an SVID of that cluster's trust domain.
+    private static func judge(_ snapshot: Snapshot, _ id: SPIFFEID?) -> String? {
+        guard let id else { return nil }
+        guard id.trustDomain == snapshot.trustDomain else {
+            return "the snapshot is of \(snapshot.trustDomain), the SVID says \(id)"
+        }
+        guard case .gateway = id.kind else { return "the SVID says \(id), which is no gateway" }
+        return nil
     }
 }

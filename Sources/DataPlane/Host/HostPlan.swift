@@ -30,15 +30,15 @@ package struct HostPlan {
     package let appAddress: String?
     /// The place of this proxy in a snapshot.
     package let ownRole: (Snapshot) -> OwnRole
-    /// Why a snapshot cannot be used here; nil: it can.
-    package let judge: (Snapshot) -> String?
+    /// Why a snapshot cannot be used here with this SVID; nil: it can.
+    package let judge: (Snapshot, SPIFFEID?) -> String?
     /// What the feed says of this process; the port is that of the first listener.
     package let feedRole: (_ port: UInt16) -> FeedSettings.Role
 
     package init(
         word: String, proxy: ProxySettings, listening: [Listening], isGateway: Bool, defaultWorkers: Int,
         keeperRole: IdentityKeeper.Role, namespace: Label? = nil, appAddress: String? = nil,
-        ownRole: @escaping (Snapshot) -> OwnRole, judge: @escaping (Snapshot) -> String?,
+        ownRole: @escaping (Snapshot) -> OwnRole, judge: @escaping (Snapshot, SPIFFEID?) -> String?,
         feedRole: @escaping (_ port: UInt16) -> FeedSettings.Role
     ) {
         self.word = word

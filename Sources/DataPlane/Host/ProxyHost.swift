@@ -73,7 +73,7 @@ package final class ProxyHost {
         switch plan.proxy.source {
         case .standalone(let file, let certificate, let key):
             let loaded = try StandaloneFiles.load(snapshot: file, certificate: certificate, key: key)
-            if let reason = plan.judge(loaded.snapshot) { throw HostFailure("\(file): \(reason)", status: 65) }
+            if let reason = plan.judge(loaded.snapshot, loaded.svid.id) { throw HostFailure("\(file): \(reason)", status: 65) }
             keeper = IdentityKeeper.standalone(loop: loop, svid: loaded.svid)
             snapshot = loaded.snapshot
             feed = nil
@@ -144,7 +144,7 @@ package final class ProxyHost {
                 loop.stop(grace: .zero)
             }
         }
-        feed?.judge = { [unowned self] snapshot in plan.judge(snapshot) }
+        feed?.judge = { [unowned self] snapshot in plan.judge(snapshot, svid?.id) }
         feed?.onSnapshot = { [unowned self] snapshot in adopt(snapshot) }
         feed?.onProblem = { [unowned self] text in Notice.write("\(plan.word): \(text)") }
         do throws(FeedError) { try keeper.start() } catch {

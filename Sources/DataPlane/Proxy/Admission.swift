@@ -202,9 +202,12 @@ extension Worker {
         exchanges[exchange].tighten(now: reactor.now) ? nil : .requestInvalid
     }
 
-    private func isHealthQuestion(_ exchange: Handle) -> Bool {
-        exchanges[exchange].head.says(.meshfedProbe, Self.healthWord)
-            && exchanges[exchange].head.says(.method, "OPTIONS")
+    private mutating func isHealthQuestion(_ exchange: Handle) -> Bool {
+        guard exchanges[exchange].head.says(.meshfedProbe, Self.healthWord),
+            exchanges[exchange].head.says(.method, "OPTIONS")
+        else { return false }
+        exchanges[exchange].isQuiet = true
+        return true
     }
 
     /// `meshfed-probe: <caller ID>`: from a broker, or passed on by a gateway. It asks on behalf of a caller and never reaches

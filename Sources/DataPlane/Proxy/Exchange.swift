@@ -42,6 +42,8 @@ struct Exchange: ~Copyable {
     var method = FailedTry.Method.other
     /// A question of the mesh itself: it ends at the destination's sidecar.
     var isProbe = false
+    /// A neighbour's health probe: neither counted nor logged.
+    var isQuiet = false
     var reporter = Reporter.source
     var destination: Destination?
     var caller: SPIFFEID?

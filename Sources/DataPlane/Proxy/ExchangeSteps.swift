@@ -355,7 +355,8 @@ extension Worker {
         reactor.cancel(exchanges[exchange].timer)
         detachUpstream(exchange, code: HTTP2Code.cancel)
         dropKept(exchange)
-        if case .probe = exchanges[exchange].route {} else { report(exchange) }
+        if case .probe = exchanges[exchange].route { exchanges[exchange].isQuiet = true }
+        if !exchanges[exchange].isQuiet { report(exchange) }
         let handle = exchanges[exchange].downstream
         let stream = exchanges[exchange].stream
         guard let over = exchanges.take(exchange) else { return }

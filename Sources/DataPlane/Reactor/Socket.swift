@@ -148,7 +148,8 @@ package struct ListenerSocket: ~Copyable {
         _ = Socket(adopting: try checked(unsafe clinux_listen(&raw, 1, 0), "listen on \(address)"))
     }
 
-    /// Replaces what a dead process left at `path`.
+    /// A UNIX socket with mode 0600. The path must be free: what a dead process left there is for the owner of the folder to
+    /// remove.
     package static func bind(unixPath path: String) throws(SocketError) -> ListenerSocket {
         // SAFETY: the path is read during the call only.
         let result = unsafe path.withCString { unsafe clinux_listen_unix($0, backlog) }

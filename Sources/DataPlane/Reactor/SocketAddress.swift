@@ -49,6 +49,8 @@ package struct SocketAddress: Hashable, Sendable, CustomStringConvertible {
 
     /// From an IP literal without brackets; nil for anything else.
     package init?(ip: String, port: UInt16) {
+        // The C text would end at a NUL: what stands behind it must not be overlooked.
+        guard !ip.utf8.contains(0) else { return nil }
         var raw = clinux_address()
         // SAFETY: the text and the address live for the length of the call.
         guard unsafe ip.withCString({ unsafe clinux_parse_address($0, &raw) }) == 0 else { return nil }
@@ -63,6 +65,8 @@ package struct SocketAddress: Hashable, Sendable, CustomStringConvertible {
         var host = bytes[..<colon]
         if host.first == 0x5B, host.last == 0x5D {
             host = host.dropFirst().dropLast()
+            // Brackets are IPv6's (RFC 3986 section 3.2.2).
+            guard host.contains(0x3A) else { return nil }
         } else if host.contains(0x3A) {
             return nil
         }

@@ -23,7 +23,7 @@ package enum SidecarProgram {
             keeperRole: .sidecar(workload: workload), namespace: workload.namespace, appAddress: settings.appAddress,
             ownRole: { snapshot in
                 .sidecar(workload: workload, locality: place(workload, settings.proxy.locality, snapshot))
-            }, judge: { _ in nil }, feedRole: { _ in .sidecar(workload: workload) })
+            }, judge: { judge($0, $1, workload) }, feedRole: { _ in .sidecar(workload: workload) })
         return ProxyHost.run(plan)
     }
 
@@ -34,5 +34,20 @@ package enum SidecarProgram {
             for endpoint in service.endpoints where endpoint.workload == workload { return endpoint.locality }
         }
         return .unknown
+    }
+
+    /// The workload that the command line names must be the one that the SVID speaks for (PROTOCOLS section 8).
+    private static func judge(_ snapshot: Snapshot, _ id: SPIFFEID?, _ workload: ObjectName) -> String? {
+        guard let id else { return nil }
+        guard id.trustDomain == snapshot.trustDomain else {
+            return "the snapshot is of \(snapshot.trustDomain), the SVID says \(id)"
+        }
+        guard case .workload = id.kind else { return "the SVID says \(id), which is no workload" }
+        for service in snapshot.services {
+            for endpoint in service.endpoints where endpoint.workload == workload && endpoint.identity != id {
+                return "workload \(workload) is \(endpoint.identity), the SVID says \(id)"
+            }
+        }
+        return nil
     }
 }
