@@ -97,9 +97,9 @@ let package = Package(
         room(
             "ControlPlane", "Broker",
             [
-                "Federation", "Compiler", "Store", "StoreSQLite", "Authority", "Manifest", "RPC", "Admin", "Settings",
+                "Federation", "Compiler", "Store", "StoreSQLite", "Authority", "Manifest", "RPC", "Settings",
                 "ControlCoding", "ControlProtocol", "Identity", "MeshModel", "Telemetry", "Reactor", "TLS", "Wire",
-                "Containers", protobuf, logging,
+                "Containers", protobuf,
             ]),
 
         .executableTarget(
@@ -129,6 +129,12 @@ let package = Package(
         tests("Store", ["StoreSQLite", "MeshModel"]),
         tests("Authority", ["Identity", "Store", "StoreSQLite", "MeshModel"]),
         tests("Manifest", ["MeshModel"]), tests("Compiler", ["MeshModel", "Store", "Manifest"]),
+        tests(
+            "Broker",
+            [
+                "Feed", "ControlCoding", "ControlProtocol", "Identity", "MeshModel", "RPC", "Reactor", "Settings",
+                "TLS", "Wire", protobuf,
+            ]),
         tests("Federation", ["Identity", "MeshModel", "ControlCoding"]),
         .testTarget(
             name: "Simulation",

@@ -166,8 +166,9 @@ package final class FeedClient {
         self.channel = channel
         let stream = channel.stream(Self.path, limit: CodingLimits.snapshotFileBytes)
         self.stream = stream
-        stream.onMessage = { [weak self, unowned stream] in self?.received($0, on: stream) }
-        stream.onEnd = { [weak self, unowned stream] in self?.ended($0, stream, target) }
+        // The stream tells its end later: by then nobody else may hold it.
+        stream.onMessage = { [weak self, weak stream] in if let stream { self?.received($0, on: stream) } }
+        stream.onEnd = { [weak self, weak stream] in if let stream { self?.ended($0, stream, target) } }
         health.restart()
         counter = 0
         lastSent = loop.now
