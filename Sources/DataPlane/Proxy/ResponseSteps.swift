@@ -240,13 +240,14 @@ extension Worker {
     /// True: try again. False: it was answered (or, for `.answered`, the answer that came stands).
     mutating func judgeFailure(_ exchange: Handle, _ cause: FailureCause) -> Bool {
         let now = reactor.now
-        detachUpstream(exchange, code: HTTP2Code.cancel)
+        // An answer that came stays readable until it is known that the try is repeated.
+        var isFinal = false
+        if case .answered = cause.cause { isFinal = true }
+        if !isFinal { detachUpstream(exchange, code: HTTP2Code.cancel) }
         let reusedApp = exchanges[exchange].route
         if let candidate = exchanges[exchange].candidate, let failure = cause.health, cause.reason != .overload {
             if health.failed(candidate.handle, failure, now: now) { countEjection(exchange, "connect") }
         }
-        var isFinal = false
-        if case .answered = cause.cause { isFinal = true }
         if case .probe(let target) = exchanges[exchange].route {
             finishProbe(exchange, target, isHealthy: false)
             return false
