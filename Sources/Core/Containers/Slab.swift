@@ -19,19 +19,22 @@ public struct Handle: Hashable, Sendable {
 /// worker. `capacity` is the limit that every table of the product has.
 @safe
 public struct Slab<Element: ~Copyable>: ~Copyable {
-    @usableFromInline static var chunkSize: Int { 64 }
+    @inlinable static var chunkSize: Int { 64 }
 
     @usableFromInline let capacity: Int
     @usableFromInline var chunks: [UnsafeMutablePointer<Element>] = unsafe []
     /// Odd while the slot is taken; even while it is free.
     @usableFromInline var generations: [UInt32] = []
     @usableFromInline var free: [UInt32] = []
-    public private(set) var count = 0
+    /// Elements that live in it.
+    @usableFromInline var used = 0
 
     /// An empty slab that holds at most `capacity` elements.
-    public init(capacity: Int) { self.capacity = capacity }
+    @inlinable public init(capacity: Int) { self.capacity = capacity }
 
-    deinit {
+    @inlinable public var count: Int { used }
+
+    @inlinable deinit {
         for slot in generations.indices where generations[slot] & 1 == 1 {
             // SAFETY: an odd generation marks an initialised element.
             unsafe (chunks[slot / Self.chunkSize] + slot % Self.chunkSize).deinitialize(count: 1)
@@ -39,11 +42,11 @@ public struct Slab<Element: ~Copyable>: ~Copyable {
         for unsafe chunk in unsafe chunks { unsafe chunk.deallocate() }
     }
 
-    @inlinable public var isFull: Bool { count >= capacity }
+    @inlinable public var isFull: Bool { used >= capacity }
 
     /// Moves `element` in. Nil (and the element is dropped) when the slab is full.
-    public mutating func insert(_ element: consuming Element) -> Handle? {
-        guard count < capacity else { return nil }
+    @inlinable public mutating func insert(_ element: consuming Element) -> Handle? {
+        guard used < capacity else { return nil }
         if free.isEmpty {
             let first = UInt32(generations.count)
             unsafe chunks.append(UnsafeMutablePointer<Element>.allocate(capacity: Self.chunkSize))
@@ -55,13 +58,13 @@ public struct Slab<Element: ~Copyable>: ~Copyable {
         generations[Int(slot)] = generation
         // SAFETY: the slot was free, so its memory is uninitialised.
         unsafe address(slot).initialize(to: element)
-        count += 1
+        used += 1
         return Handle(slot: slot, generation: generation)
     }
 
     /// Drops the element. False when the handle is stale.
     @discardableResult
-    public mutating func remove(_ handle: Handle) -> Bool {
+    @inlinable public mutating func remove(_ handle: Handle) -> Bool {
         guard contains(handle) else { return false }
         release(handle.slot)
         // SAFETY: `contains` proved that the element is initialised.
@@ -70,7 +73,7 @@ public struct Slab<Element: ~Copyable>: ~Copyable {
     }
 
     /// Moves the element out. Nil when the handle is stale.
-    public mutating func take(_ handle: Handle) -> Element? {
+    @inlinable public mutating func take(_ handle: Handle) -> Element? {
         guard contains(handle) else { return nil }
         release(handle.slot)
         // SAFETY: `contains` proved that the element is initialised.
@@ -97,9 +100,9 @@ public struct Slab<Element: ~Copyable>: ~Copyable {
     }
 
     /// Handles of all elements, in slot order. A copy: the slab may change while it is walked.
-    public var handles: [Handle] {
+    @inlinable public var handles: [Handle] {
         var result: [Handle] = []
-        result.reserveCapacity(count)
+        result.reserveCapacity(used)
         for slot in generations.indices where generations[slot] & 1 == 1 {
             result.append(Handle(slot: UInt32(slot), generation: generations[slot]))
         }
@@ -115,14 +118,14 @@ public struct Slab<Element: ~Copyable>: ~Copyable {
     /// One more than the highest slot ever used.
     @inlinable public var slotCount: Int { generations.count }
 
-    @usableFromInline func address(_ slot: UInt32) -> UnsafeMutablePointer<Element> {
-        let index = Int(slot)
-        return unsafe chunks[index / Self.chunkSize] + index % Self.chunkSize
+    @inlinable func address(_ slot: UInt32) -> UnsafeMutablePointer<Element> {
+        // Unsigned: a division of signed numbers by 64 is no plain shift.
+        unsafe chunks[Int(slot / 64)] + Int(slot % 64)
     }
 
-    private mutating func release(_ slot: UInt32) {
+    @inlinable mutating func release(_ slot: UInt32) {
         generations[Int(slot)] &+= 1
         free.append(slot)
-        count -= 1
+        used -= 1
     }
 }

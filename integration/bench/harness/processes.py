@@ -24,6 +24,8 @@ class Child:
 
     def __init__(self, name, arguments, log, environment=None):
         self.name, self.log = name, Path(log)
+        # An earlier child of this name may have said what `wait_text` waits for.
+        self.log.unlink(missing_ok=True)
         with open(self.log, "ab") as output:
             self.process = subprocess.Popen(
                 arguments, stdin=subprocess.DEVNULL, stdout=output, stderr=output, env=environment,
