@@ -136,6 +136,11 @@ let package = Package(
                 "TLS", "Wire", protobuf,
             ]),
         tests("Federation", ["Identity", "MeshModel", "ControlCoding"]),
+        .testTarget(name: "Ceilings", path: "Tests/Ceilings", swiftSettings: strict),
+        .testTarget(
+            name: "Hostile",
+            dependencies: ["Wire", "Containers", "Routing", "Identity", "MeshModel", "ControlCoding", "MeshTestKit"],
+            path: "Tests/Hostile", swiftSettings: strict),
         .testTarget(
             name: "Simulation",
             dependencies: [

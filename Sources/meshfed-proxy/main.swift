@@ -6,7 +6,8 @@ internal import Sidecar
 
 // Before any library starts a thread: a signal taken there would end the process without a drain.
 Signals.block()
-exit(Program.run(Array(CommandLine.arguments.dropFirst())))
+// No clean-up at exit: workers may still use what libraries would free.
+_exit(Program.run(Array(CommandLine.arguments.dropFirst())))
 
 /// `meshfed-proxy`: reads the command line and hands over to the role.
 enum Program {

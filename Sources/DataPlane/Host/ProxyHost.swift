@@ -154,7 +154,7 @@ package final class ProxyHost {
         if plan.isGateway, feed != nil { gatherHealth() }
         loop.run()
         if let sink { _ = sink.finish(within: .seconds(1)) }
-        if let fatal { Notice.write("\(plan.word): stopped: \(fatal)"); exit(fatal.status) }
+        if let fatal { throw fatal }
     }
 
     private func openPages() throws(HostFailure) {

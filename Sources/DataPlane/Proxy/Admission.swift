@@ -137,8 +137,9 @@ extension Worker {
         case .loop: return .refuse(.loop)
         case .invalid: return .refuse(.requestInvalid)
         }
-        if let refusal = verifyOrigin(exchange, destination, peer, configuration, isQuestion) { return .refuse(refusal) }
+        // The mesh's own name is answered to members without policy or import; nobody's word is asked for it.
         if destination.isProbe, destination.scope == .pinnedHere { return .healthy }
+        if let refusal = verifyOrigin(exchange, destination, peer, configuration, isQuestion) { return .refuse(refusal) }
         begin(exchange, destination, plan: plan, configuration)
         if isOurs, let refusal = readLimits(exchange) { return .refuse(refusal) }
         guard !destination.isProbe else { return .go }
@@ -313,7 +314,8 @@ extension Exchange {
     }
 
     func judgeHops(at cluster: ClusterID, isBelieved: Bool) -> Hops.Judgement {
-        isBelieved ? Hops.judge(head.value(of: .meshfedHops), at: cluster) : Hops.judge(Span(), at: cluster)
+        if isBelieved, head.isRepeated(.meshfedHops) { return .invalid }
+        return isBelieved ? Hops.judge(head.value(of: .meshfedHops), at: cluster) : Hops.judge(Span(), at: cluster)
     }
 
     var hopCount: Int? { Hops.count(head.value(of: .meshfedHops)) }
@@ -334,6 +336,7 @@ extension Exchange {
 
     /// `meshfed-deadline` and `meshfed-attempts`, which may only tighten. False: one is not in its grammar.
     mutating func tighten(now: Instant) -> Bool {
+        if head.isRepeated(.meshfedDeadline) || head.isRepeated(.meshfedAttempts) { return false }
         if head.contains(.meshfedDeadline) {
             guard let end = CallDeadline.tightened(deadline, by: head.value(of: .meshfedDeadline), now: now) else {
                 return false

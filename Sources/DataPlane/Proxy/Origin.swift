@@ -27,6 +27,8 @@ extension OriginVerifier {
         acceptAttested: Bool, now: WallTime
     ) throws(OriginRefusal) -> OriginCaller {
         let audience = destination.serverName
+        // Which of two would the next hop believe?
+        if head.isRepeated(.meshfedOrigin) { throw .invalid(.malformed) }
         guard head.contains(.meshfedOrigin) else {
             return try verify(
                 nil, audience: audience.span, peer: peer, role: role, acceptAttested: acceptAttested,

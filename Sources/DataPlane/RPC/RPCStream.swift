@@ -298,7 +298,8 @@ package final class RPCStream {
         onWritable = nil
         onEnd = nil
         decoder = GRPCFrameDecoder(limit: limit)
-        if let tell { loop.soon { tell(end) } }
+        // The handler may hold the stream unowned: it lives until it was told.
+        if let tell { loop.soon { withExtendedLifetime(self) { tell(end) } } }
     }
 
     private func letGo() {

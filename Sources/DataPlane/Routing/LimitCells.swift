@@ -18,17 +18,18 @@ package struct CallerKey: Hashable, Sendable {
 package struct LimitRate: Hashable, Sendable {
     /// Nanoseconds between two requests at the steady rate, rounded up, so that the rule is never exceeded.
     let interval: UInt64
-    /// How far ahead of time the theoretical arrival may be: `burst` intervals.
+    /// How far ahead of time the theoretical arrival may be: one interval for each request of the burst after the first.
     let tolerance: UInt64
 
+    /// Requests of the burst after the first.
     let burst: UInt64
 
-    /// At most `requests` + `burst` pass in any window of length `per` (its end not included).
+    /// `burst` pass at once; less than `requests` + `burst` in any window of length `per` (its end not included).
     package init(_ rule: LimitRule) {
         let requests = UInt64(max(rule.requests, 1))
         let per = max(rule.per.wholeNanoseconds, 1)
         interval = max(1, per / requests + (per % requests == 0 ? 0 : 1))
-        burst = UInt64(max(rule.burst, 0))
+        burst = UInt64(max(rule.burst, 1) - 1)
         let (product, overflow) = interval.multipliedReportingOverflow(by: burst)
         tolerance = overflow ? UInt64.max / 4 : min(product, UInt64.max / 4)
     }

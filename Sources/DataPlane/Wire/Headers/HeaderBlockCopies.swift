@@ -17,6 +17,12 @@ extension HeaderBlock {
         return bytes
     }
 
+    /// Two fields or more of that name.
+    package func isRepeated(_ name: HeaderName) -> Bool {
+        guard let first = first(name) else { return false }
+        return next(name, from: first + 1) != nil
+    }
+
     /// The value of the first field of that name as a decimal number.
     package func number(_ name: HeaderName) -> Int? { value(of: name).decimal }
 
