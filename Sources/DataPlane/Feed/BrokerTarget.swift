@@ -19,7 +19,8 @@ enum BrokerTarget {
         case .unavailable, .deadlineExceeded, .resourceExhausted, .aborted, .cancelled, .internalError, .unknown, .ok,
             .dataLoss, .outOfRange:
             // With a pin there is one root that will ever do: another one does not become it by waiting.
-            let kind: FeedError.Kind = end.message.contains("does not end at a root") && purpose == "enrol" ? .token : .broker
+            let kind: FeedError.Kind =
+                end.message.contains("does not end at a root") && purpose == "enrol" ? .token : .broker
             return FeedError(kind, what, end.status == .unavailable ? advice(end.message) : "")
         case .invalidArgument, .notFound, .alreadyExists, .permissionDenied, .failedPrecondition, .unimplemented,
             .unauthenticated:

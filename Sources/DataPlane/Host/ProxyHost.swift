@@ -73,7 +73,9 @@ package final class ProxyHost {
         switch plan.proxy.source {
         case .standalone(let file, let certificate, let key):
             let loaded = try StandaloneFiles.load(snapshot: file, certificate: certificate, key: key)
-            if let reason = plan.judge(loaded.snapshot, loaded.svid.id) { throw HostFailure("\(file): \(reason)", status: 65) }
+            if let reason = plan.judge(loaded.snapshot, loaded.svid.id) {
+                throw HostFailure("\(file): \(reason)", status: 65)
+            }
             keeper = IdentityKeeper.standalone(loop: loop, svid: loaded.svid)
             snapshot = loaded.snapshot
             feed = nil
@@ -258,7 +260,9 @@ package final class ProxyHost {
         guard let snapshot else { return }
         var view: [EndpointID: Bool] = [:]
         for service in snapshot.services { for endpoint in service.endpoints { view[endpoint.id] = true } }
-        for report in reports { for endpoint in report.unhealthy where view[endpoint] != nil { view[endpoint] = false } }
+        for report in reports {
+            for endpoint in report.unhealthy where view[endpoint] != nil { view[endpoint] = false }
+        }
         feed?.report(health: view)
     }
 

@@ -131,7 +131,10 @@ extension Worker {
         inbound[handle].isProxy = isOurs
         let isQuestion = readProbe(exchange, part)
         if let refusal = OwnAuthority.check(
-            exchanges[exchange].head, destination, isOurs: isOurs || isQuestion) { return .refuse(refusal) }
+            exchanges[exchange].head, destination, isOurs: isOurs || isQuestion)
+        {
+            return .refuse(refusal)
+        }
         switch exchanges[exchange].judgeHops(at: configuration.table.snapshot.cluster, isBelieved: isOurs) {
         case .passable: break
         case .loop: return .refuse(.loop)
@@ -139,7 +142,9 @@ extension Worker {
         }
         // The mesh's own name is answered to members without policy or import; nobody's word is asked for it.
         if destination.isProbe, destination.scope == .pinnedHere { return .healthy }
-        if let refusal = verifyOrigin(exchange, destination, peer, configuration, isQuestion) { return .refuse(refusal) }
+        if let refusal = verifyOrigin(exchange, destination, peer, configuration, isQuestion) {
+            return .refuse(refusal)
+        }
         begin(exchange, destination, plan: plan, configuration)
         if isOurs, let refusal = readLimits(exchange) { return .refuse(refusal) }
         guard !destination.isProbe else { return .go }
@@ -168,7 +173,8 @@ extension Worker {
         guard current.port.appProtocol.isHTTP || isQuestion else { return .refuse(.noRoute) }
         let isOurs = exchanges[exchange].head.says(.authority, current.authority)
         if let refusal = OwnAuthority.check(
-            exchanges[exchange].head, current, isOurs: part == .ownGateway || isOurs) {
+            exchanges[exchange].head, current, isOurs: part == .ownGateway || isOurs)
+        {
             return .refuse(refusal)
         }
         if part == .ownGateway, exchanges[exchange].hopCount == nil {
@@ -243,14 +249,17 @@ extension Worker {
             exchanges[exchange].attestedBy = origin.attestedBy
             exchanges[exchange].forwardsOrigin = origin.asserted
         } catch {
-            let cluster = inbound.contains(exchanges[exchange].downstream)
+            let cluster =
+                inbound.contains(exchanges[exchange].downstream)
                 ? inbound[exchanges[exchange].downstream].sourceCluster : .unknown
             metrics.count(.originRefused, metrics.intern(Array(error.reason.rawValue.utf8)), cluster)
             return error.reason
         }
         guard isQuestion, !exchanges[exchange].forwardsOrigin else { return nil }
         // A broker asks on behalf of a caller of its own domain.
-        guard let caller = SPIFFEID(exchanges[exchange].head.bytes(of: .meshfedProbe)), caller.trustDomain == peer.trustDomain else { return .requestInvalid }
+        guard let caller = SPIFFEID(exchanges[exchange].head.bytes(of: .meshfedProbe)),
+            caller.trustDomain == peer.trustDomain
+        else { return .requestInvalid }
         exchanges[exchange].caller = caller
         return nil
     }

@@ -195,7 +195,8 @@ extension Worker {
         let endsNow = exchanges[exchange].requestEnded && !hasBody && !exchanges[exchange].hasTrailers
         let stream: StreamID
         do throws(HTTPFailure) {
-            guard let opened = try outbound[connection].connection.link.session?.openStream(outgoing, endStream: endsNow)
+            guard
+                let opened = try outbound[connection].connection.link.session?.openStream(outgoing, endStream: endsNow)
             else { return }
             stream = opened
         } catch {
@@ -268,7 +269,8 @@ extension Worker {
                 inbound[handle].connection.link.session?.consume(stream, count)
                 return
             }
-            outbound[upstream].connection.link.sendData(upstreamStream, from: inbound[handle].connection.link, offset, count)
+            outbound[upstream].connection.link.sendData(
+                upstreamStream, from: inbound[handle].connection.link, offset, count)
             exchanges[exchange].owedDownstream += count
             releaseDownstream(exchange)
             markOutbound(upstream)

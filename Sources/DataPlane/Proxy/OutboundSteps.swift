@@ -47,7 +47,8 @@ extension Worker {
         }
         if isShared {
             for handle in members where outbound.contains(handle) {
-                guard outbound[handle].connection.phase == .connecting, outbound[handle].expectation == target.expectation,
+                guard outbound[handle].connection.phase == .connecting,
+                    outbound[handle].expectation == target.expectation,
                     outbound[handle].connection.waiting.count < Self.waitingLimit
                 else { continue }
                 outbound[handle].connection.waiting.append(exchange)

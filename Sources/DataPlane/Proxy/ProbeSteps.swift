@@ -33,7 +33,9 @@ extension Worker {
         head.append(.path, "*")
         head.append(.scheme, "https")
         head.append(.authority, target.serverName)
-        guard let exchange = exchanges.insert(Exchange(downstream: .none, stream: 0, head: head, now: now)) else { return }
+        guard let exchange = exchanges.insert(Exchange(downstream: .none, stream: 0, head: head, now: now)) else {
+            return
+        }
         exchanges[exchange].route = .probe(probe.handle)
         exchanges[exchange].requestEnded = true
         exchanges[exchange].deadline = now + Self.probeTime

@@ -81,7 +81,8 @@ extension Worker {
             header = parsed
         } catch {
             relayTryFailed(
-                relay, FailureCause(reason: .upstreamProtocol, cause: .unreached, health: .status5xx, isDispatched: false))
+                relay,
+                FailureCause(reason: .upstreamProtocol, cause: .unreached, health: .status5xx, isDispatched: false))
             return
         }
         let word = header.copy(.answer, of: outbound[connection].connection.early) ?? []

@@ -20,7 +20,6 @@ extension Worker {
     /// Dialling, headers, the next hop's word.
     static let setupTime = Duration.seconds(10)
 
-
     /// An app connected to its plain port for one service.
     mutating func startOutboundTCP(_ handle: Handle, host: [UInt8]) {
         guard let configuration, let namespace = settings.namespace,
@@ -54,7 +53,8 @@ extension Worker {
         }
         exchanges[exchange].phase = .waiting
         makeRelay(
-            handle, destination, framing: .tunnel(exchange), plan: .source, caller: configuration.svid.id, configuration)
+            handle, destination, framing: .tunnel(exchange), plan: .source, caller: configuration.svid.id, configuration
+        )
     }
 
     /// Sends 200 to a CONNECT and takes the connection out of HTTP.
@@ -155,7 +155,9 @@ extension Worker {
             refuseStream(handle, framing, .noRoute)
             return
         }
-        if settings.isGateway, Hops.judge(hops.span, at: configuration.table.snapshot.cluster) != .passable(hopCount(hops)) {
+        if settings.isGateway,
+            Hops.judge(hops.span, at: configuration.table.snapshot.cluster) != .passable(hopCount(hops))
+        {
             refuseStream(handle, framing, .loop)
             return
         }
@@ -199,7 +201,8 @@ extension Worker {
         relays[relay].isProbe = isQuestion
         relays[relay].origin = caller.asserted ? token ?? [] : []
         relays[relay].hops = hops
-        if let deadline, let tightened = CallDeadline.tightened(relays[relay].deadline, by: deadline.span, now: reactor.now)
+        if let deadline,
+            let tightened = CallDeadline.tightened(relays[relay].deadline, by: deadline.span, now: reactor.now)
         {
             relays[relay].deadline = tightened
         }

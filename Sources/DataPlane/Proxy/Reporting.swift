@@ -30,7 +30,8 @@ extension Worker {
             sourceCluster: isKnown && inbound[handle].peer != nil
                 ? inbound[handle].sourceCluster : labels?.ownCluster ?? .unknown,
             destinationService: named?.service ?? .unknown, destinationNamespace: named?.namespace ?? .unknown,
-            destinationCluster: cluster ?? .unknown, responseCode: exchanges[exchange].status, flag: flag, reason: reason)
+            destinationCluster: cluster ?? .unknown, responseCode: exchanges[exchange].status, flag: flag,
+            reason: reason)
         metrics.requestFinished(key, after: duration)
         guard configuration?.table.snapshot.settings.accessLog == true, settings.logSink != nil else { return }
         writeLine(exchange, handle, duration, flag)
@@ -143,7 +144,9 @@ extension Worker {
     mutating func countFailover(_ destination: Destination, _ candidate: Candidate) {
         let service = labels?.labels(of: destination).service ?? .unknown
         var target = labels?.ownCluster ?? .unknown
-        if case .remoteGateway(let member, _, _) = candidate.kind { target = labels?.cluster(ofMember: member) ?? .unknown }
+        if case .remoteGateway(let member, _, _) = candidate.kind {
+            target = labels?.cluster(ofMember: member) ?? .unknown
+        }
         metrics.count(.failovers, service, labels?.ownCluster ?? .unknown, target)
     }
 

@@ -85,7 +85,8 @@ extension Worker {
         }
         return judgeFailure(
             exchange,
-            FailureCause(reason: said.reason, cause: .answered(said.reason), health: nil, isDispatched: said.isDispatched))
+            FailureCause(
+                reason: said.reason, cause: .answered(said.reason), health: nil, isDispatched: said.isDispatched))
     }
 
     private mutating func passHead(
@@ -208,7 +209,8 @@ extension Worker {
             exchanges[exchange].started = false
         }
         if exchanges[exchange].responseEnded || exchanges[exchange].phase == .answered { return }
-        let isUnanswered = outbound.contains(connection)
+        let isUnanswered =
+            outbound.contains(connection)
             && outbound[connection].connection.link.transport.isSecure && !outbound[connection].connection.sawSettings
         let cause: FailureCause
         switch error {
@@ -219,7 +221,8 @@ extension Worker {
         case .reset, .none:
             cause = FailureCause(reason: .upstreamReset, cause: .brokenOff, health: .status5xx, isDispatched: true)
         case .connection:
-            cause = failure.map { FailureCause($0, wasConnecting: false, isUnanswered: isUnanswered) }
+            cause =
+                failure.map { FailureCause($0, wasConnecting: false, isUnanswered: isUnanswered) }
                 ?? FailureCause(reason: .upstreamReset, cause: .brokenOff, health: nil, isDispatched: true)
         }
         tryFailed(exchange, cause)

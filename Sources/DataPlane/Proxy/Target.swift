@@ -84,7 +84,8 @@ extension ProxyConfiguration {
             guard case .mesh = endpoint.security else { return nil }
             let name = ServiceAddress(name: owner.meshName, port: port.port).serverName
             return Target(
-                address: address, serverName: Array(name.utf8), use: .meshHTTP, expectation: .workload(endpoint.identity),
+                address: address, serverName: Array(name.utf8), use: .meshHTTP,
+                expectation: .workload(endpoint.identity),
                 context: meshHTTP, isProxy: true, isGateway: false, connectTimeout: timeout)
         case .gateway(let index):
             guard index < gatewayAddresses.count else { return nil }

@@ -13,7 +13,8 @@ package enum WorkerThread {
         // SAFETY: the retained object is taken back exactly once: by the thread, or here when none started.
         let result = unsafe name.withCString { text in
             unsafe clinux_start_thread(
-                text, { context in
+                text,
+                { context in
                     guard let context = unsafe context else { return }
                     unsafe Unmanaged<Start>.fromOpaque(context).takeRetainedValue().body()
                 }, start.toOpaque())

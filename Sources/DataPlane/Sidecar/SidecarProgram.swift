@@ -16,7 +16,9 @@ package enum SidecarProgram {
             listening.append(
                 .init(outbound.listen, .outboundTCP(host: Array("\(outbound.name):\(outbound.port)".utf8))))
         }
-        for plain in settings.inboundPlain { listening.append(.init(plain.listen, .inboundPlain(appPort: plain.appPort))) }
+        for plain in settings.inboundPlain {
+            listening.append(.init(plain.listen, .inboundPlain(appPort: plain.appPort)))
+        }
         let workload = settings.workload
         let plan = HostPlan(
             word: "sidecar", proxy: settings.proxy, listening: listening, isGateway: false, defaultWorkers: 1,

@@ -92,16 +92,17 @@ final class Handshake {
 
 /// The functions that OpenSSL calls; each finds its session's `Handshake` and does nothing else.
 enum HandshakeCallbacks {
-    static let serverName: @convention(c) (OpaquePointer?, UnsafeMutablePointer<Int32>?, UnsafeMutableRawPointer?) -> Int32 =
-        { session, alert, _ in
-            // SAFETY: OpenSSL lends session and alert for the call; the name is a C string of the session's.
-            guard let handshake = unsafe Handshake.of(session) else { return SSL_TLSEXT_ERR_ALERT_FATAL }
-            let name = unsafe session.flatMap { unsafe shim_SSL_server_name($0) }
-            let bytes = unsafe name.map { unsafe Array(String(cString: $0).utf8) }
-            if handshake.take(serverName: bytes) { return SSL_TLSEXT_ERR_OK }
-            unsafe alert?.pointee = SSL_AD_UNRECOGNIZED_NAME
-            return SSL_TLSEXT_ERR_ALERT_FATAL
-        }
+    static let serverName:
+        @convention(c) (OpaquePointer?, UnsafeMutablePointer<Int32>?, UnsafeMutableRawPointer?) -> Int32 =
+            { session, alert, _ in
+                // SAFETY: OpenSSL lends session and alert for the call; the name is a C string of the session's.
+                guard let handshake = unsafe Handshake.of(session) else { return SSL_TLSEXT_ERR_ALERT_FATAL }
+                let name = unsafe session.flatMap { unsafe shim_SSL_server_name($0) }
+                let bytes = unsafe name.map { unsafe Array(String(cString: $0).utf8) }
+                if handshake.take(serverName: bytes) { return SSL_TLSEXT_ERR_OK }
+                unsafe alert?.pointee = SSL_AD_UNRECOGNIZED_NAME
+                return SSL_TLSEXT_ERR_ALERT_FATAL
+            }
 
     static let verify: @convention(c) (OpaquePointer?, UnsafeMutableRawPointer?) -> Int32 = { context, _ in
         // SAFETY: OpenSSL lends the context for the call.

@@ -81,7 +81,8 @@ internal import MeshModel
         _ = unsafe shim_SSL_CTX_set_options(
             context, shim_SSL_OP_NO_TICKET | shim_SSL_OP_NO_RENEGOTIATION | shim_SSL_OP_NO_COMPRESSION)
         _ = unsafe shim_SSL_CTX_set_mode(
-            context, shim_SSL_MODE_RELEASE_BUFFERS | shim_SSL_MODE_NO_AUTO_CHAIN | shim_SSL_MODE_ACCEPT_MOVING_WRITE_BUFFER)
+            context,
+            shim_SSL_MODE_RELEASE_BUFFERS | shim_SSL_MODE_NO_AUTO_CHAIN | shim_SSL_MODE_ACCEPT_MOVING_WRITE_BUFFER)
         _ = unsafe shim_SSL_CTX_set_session_cache_mode(context, shim_SSL_SESS_CACHE_OFF)
         _ = unsafe SSL_CTX_set_num_tickets(context, 0)
         // Leaf, intermediate, root, each of at most a few KiB: longer lists are refused before they are parsed.

@@ -50,7 +50,8 @@ enum OpenSSLQueue {
         let reason = shim_ERR_GET_REASON(code)
         // SAFETY: OpenSSL's reason texts are static.
         let text = unsafe ERR_reason_error_string(code).map { unsafe String(cString: $0) } ?? "error \(code)"
-        let isAlert = shim_ERR_GET_LIB(code) == Int32(ERR_LIB_SSL) && reason >= alertOffset && reason < alertOffset + 256
+        let isAlert =
+            shim_ERR_GET_LIB(code) == Int32(ERR_LIB_SSL) && reason >= alertOffset && reason < alertOffset + 256
         return .tls(reason: text, alert: isAlert ? UInt8(reason - alertOffset) : nil)
     }
 }

@@ -32,7 +32,8 @@ extension HeaderBlock {
     package mutating func append(copying index: Int, of other: borrowing HeaderBlock) {
         if other.name(at: index) == .other {
             append(
-                name: other.nameBytes(at: index), value: other.value(at: index), sensitive: other.isSensitive(at: index))
+                name: other.nameBytes(at: index), value: other.value(at: index), sensitive: other.isSensitive(at: index)
+            )
         } else {
             append(other.name(at: index), other.value(at: index), sensitive: other.isSensitive(at: index))
         }
