@@ -34,7 +34,7 @@ extension Worker {
     /// A connection that can take an exchange now, one that soon can, or why there is none.
     mutating func obtain(_ exchange: Handle, _ target: Target, route: UInt64) -> Obtained {
         let key = key(target, route: route)
-        let isShared = target.use == .meshHTTP || target.use == .plainHTTP2
+        let isShared = target.use.isShared
         let members = pool.connections(key)
         for handle in members where outbound.contains(handle) {
             guard outbound[handle].connection.phase == .http,
@@ -144,8 +144,8 @@ extension Worker {
                 }
                 isHTTP2 = true
             case .plainHTTP2: isHTTP2 = true
-            case .plainHTTP1, .meshTCP, .plainTCP, .mutualTCP, .simpleTCP: isHTTP2 = false
-            case .mutualHTTP, .simpleHTTP: isHTTP2 = negotiated == .http2
+            case .plainHTTP1, .mutualHTTP1, .simpleHTTP1, .meshTCP, .plainTCP, .mutualTCP, .simpleTCP: isHTTP2 = false
+            case .mutualHTTP2, .simpleHTTP2: isHTTP2 = negotiated == .http2
             }
             limits.isSecure = outbound[handle].connection.link.transport.isSecure
             outbound[handle].connection.link.session =
