@@ -129,6 +129,22 @@ package struct HTTPLink: ~Copyable {
         }
     }
 
+    /// The session speaks HTTP/2.
+    package var isHTTP2: Bool {
+        switch session {
+        case .some(let held): return held.isHTTP2
+        case .none: return false
+        }
+    }
+
+    /// Client: a stream can be opened now.
+    package var canOpenStream: Bool {
+        switch session {
+        case .some(let held): return held.canOpenStream
+        case .none: return false
+        }
+    }
+
     package var hasOutput: Bool {
         switch session {
         case .some(let held): return held.hasOutput

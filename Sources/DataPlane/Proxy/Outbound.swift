@@ -1,4 +1,6 @@
 internal import Containers
+internal import Identity
+internal import Link
 internal import MeshModel
 internal import Routing
 internal import Upstream
@@ -52,5 +54,11 @@ struct Outbound: ~Copyable {
         self.purpose = purpose
         self.expectation = expectation
         self.connectTimeout = connectTimeout
+    }
+
+    /// An exchange can be put on it now, and who answers is who the snapshot expects there by now.
+    func accepts(_ expectation: Expectation, shared: Bool) -> Bool {
+        guard connection.link.canOpenStream, shared || connection.streams.isEmpty else { return false }
+        return expectation.accepts(connection.peer?.id)
     }
 }

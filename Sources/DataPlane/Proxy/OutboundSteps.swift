@@ -34,28 +34,33 @@ extension Worker {
     /// A connection that can take an exchange now, one that soon can, or why there is none.
     mutating func obtain(_ exchange: Handle, _ target: Target, route: UInt64) -> Obtained {
         let key = key(target, route: route)
-        let isShared = target.use.isShared
-        let members = pool.connections(key)
-        for handle in members where outbound.contains(handle) {
-            guard outbound[handle].connection.phase == .http,
-                outbound[handle].connection.link.session?.canOpenStream == true,
-                isShared || outbound[handle].connection.streams.isEmpty
-            else { continue }
-            // The snapshot may expect another identity at this address by now.
-            guard target.expectation.accepts(outbound[handle].connection.peer?.id) else { continue }
-            return .ready(handle)
-        }
-        if isShared {
-            for handle in members where outbound.contains(handle) {
-                guard outbound[handle].connection.phase == .connecting,
-                    outbound[handle].expectation == target.expectation,
-                    outbound[handle].connection.waiting.count < Self.waitingLimit
-                else { continue }
-                outbound[handle].connection.waiting.append(exchange)
+        var isShared = target.use.isShared
+        var count = 0
+        if let place = pool.place(of: key) {
+            count = pool.count(at: place)
+            var connecting = Handle.none
+            for index in 0..<count {
+                let handle = pool.connection(index, at: place)
+                guard outbound.contains(handle) else { continue }
+                switch outbound[handle].connection.phase {
+                case .http:
+                    // What the server chose is better known than what was hoped for.
+                    isShared = outbound[handle].connection.link.isHTTP2
+                    if outbound[handle].accepts(target.expectation, shared: isShared) { return .ready(handle) }
+                case .connecting:
+                    let waits = outbound[handle].connection.waiting.count < Self.waitingLimit
+                    if connecting.isNone, waits, outbound[handle].expectation == target.expectation {
+                        connecting = handle
+                    }
+                case .header, .relay, .draining: break
+                }
+            }
+            if isShared, !connecting.isNone {
+                outbound[connecting].connection.waiting.append(exchange)
                 return .waiting
             }
         }
-        guard members.count < (isShared ? Self.sharedLimit : Self.singleLimit), !outbound.isFull else {
+        guard count < (isShared ? Self.sharedLimit : Self.singleLimit), !outbound.isFull else {
             return .refused(.overload)
         }
         do throws(SocketError) {

@@ -43,4 +43,9 @@ package struct PoolKey: Hashable, Sendable {
         self.use = use
         self.generation = generation
     }
+
+    /// One word goes into the hash: all keys come from the own configuration, nobody chooses them to collide.
+    package func hash(into hasher: inout Hasher) {
+        hasher.combine(route ^ address.mixed ^ UInt64(use.rawValue) << 56 ^ UInt64(generation) << 24)
+    }
 }
