@@ -82,7 +82,7 @@ final class Side {
 
     /// The kernel keeps little of what is sent. (A small receive buffer would bring the zero-window probe's waits instead.)
     func limitSendBuffer() {
-        var size: Int32 = 16_384
+        var size: Int32 = 131_072
         // SAFETY: the option is read during the call only.
         unsafe setsockopt(descriptor, SOL_SOCKET, SO_SNDBUF, &size, socklen_t(MemoryLayout<Int32>.size))
     }
