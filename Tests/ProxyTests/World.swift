@@ -175,6 +175,8 @@ final class Direct {
     let api: Node
     let web: Node
     let apiAddress: SocketAddress
+    /// Where the endpoints of `api` are, the dead ones too.
+    let addresses: [SocketAddress]
     private(set) var snapshot: Snapshot
     var stage: Stage { world.stage }
 
@@ -190,7 +192,7 @@ final class Direct {
         app = try App(world.stage, version)
         apiAddress = try Loopback.next(port: 0)
         var snapshot = Snapshot("east")
-        let addresses = try [apiAddress] + (0..<dead).map { _ in try Loopback.next(port: 0) }
+        addresses = try [apiAddress] + (0..<dead).map { _ in try Loopback.next(port: 0) }
         snapshot.add("api", appProtocol, at: addresses, target: app.address.port, change)
         self.snapshot = snapshot
         api = try world.sidecar(

@@ -18,7 +18,14 @@ import Testing
         return wire
     }
 
-    private func pattern(_ count: Int) -> [UInt8] { (0..<count).map { UInt8(truncatingIfNeeded: $0 &* 31 &+ $0 >> 9) } }
+    /// Bytes whose every shift would show.
+    private func pattern(_ count: Int) -> [UInt8] {
+        let block = (0..<65_537).map { UInt8(truncatingIfNeeded: $0 &* 7 &+ $0 >> 11) }
+        var bytes: [UInt8] = []
+        bytes.reserveCapacity(count + block.count)
+        while bytes.count < count { bytes += block }
+        return Array(bytes.prefix(count))
+    }
 
     @Test(arguments: [true, false])
     func tenMebibytesPassSmallSocketBuffers(secure: Bool) throws {

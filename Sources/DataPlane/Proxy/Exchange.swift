@@ -60,6 +60,8 @@ struct Exchange: ~Copyable {
     /// Body bytes that came so far, as long as they may have to be sent (again).
     var kept = ByteBuffer()
     var isLost = false
+    /// A try of it may have reached an app: whatever is answered, it is not `dispatched=0`.
+    var wasDispatched = false
     /// Bytes that the other side has not been told it may send again.
     var owedDownstream = 0
     var owedUpstream = 0

@@ -418,7 +418,7 @@ extension Worker {
             }
         case .waiting, .sent:
             if exchanges[exchange].deadline <= now {
-                answer(exchange, .deadline)
+                answer(exchange, .deadline, dispatched: exchanges[exchange].phase == .sent)
             } else if exchanges[exchange].tryDeadline <= now {
                 exchanges[exchange].tryDeadline = .distantFuture
                 tryFailed(

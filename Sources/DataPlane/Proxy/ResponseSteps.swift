@@ -98,7 +98,7 @@ extension Worker {
         let believes = exchanges[exchange].upstreamIsProxy
         for index in 0..<block.count {
             switch block.name(at: index) {
-            case .meshfedError: if !believes { continue }
+            case .meshfedError: if !believes || exchanges[exchange].wasDispatched { continue }
             case .meshfedAttempts, .meshfedOrigin, .meshfedHops, .meshfedDeadline, .meshfedAuthority, .meshfedProbe,
                 .xForwardedClientCert:
                 continue
@@ -107,6 +107,9 @@ extension Worker {
             default: break
             }
             outgoing.append(copying: index, of: block)
+        }
+        if kind == .response, exchanges[exchange].wasDispatched, let reason = exchanges[exchange].reason {
+            writeError(exchange, reason, true)
         }
         if kind == .response, inbound[handle].isProxy, exchanges[exchange].attempts > 1 {
             outgoing.append(.meshfedAttempts, number: exchanges[exchange].attempts)
@@ -256,6 +259,7 @@ extension Worker {
             return false
         }
         exchanges[exchange].reason = cause.reason
+        if cause.isDispatched { exchanges[exchange].wasDispatched = true }
         let grpc: FailedTry.GRPC =
             !exchanges[exchange].isGRPC ? .no : exchanges[exchange].received == 0 ? .noMessageSent : .messageSent
         let failed = FailedTry(
