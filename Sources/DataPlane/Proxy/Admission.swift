@@ -30,7 +30,8 @@ extension Worker {
             return settings.isGateway
                 ? admitAtGateway(exchange, handle, configuration) : admitAtSidecar(exchange, handle, configuration)
         case .inboundPlain(let port): return admitPlain(exchange, port, configuration)
-        case .outboundTCP: return .refuse(.noRoute)
+        // The app's plain port for a service whose port speaks HTTP: a tunnel without a CONNECT.
+        case .outboundTCP: return admitExplicit(exchange, handle, configuration)
         }
     }
 
@@ -130,6 +131,7 @@ extension Worker {
         exchanges[exchange].destination = destination
         inbound[handle].isProxy = isOurs
         let isQuestion = readProbe(exchange, part)
+        guard destination.port.appProtocol.isHTTP || destination.isProbe || isQuestion else { return .refuse(.noRoute) }
         if let refusal = OwnAuthority.check(
             exchanges[exchange].head, destination, isOurs: isOurs || isQuestion)
         {

@@ -53,6 +53,8 @@ struct Exchange: ~Copyable {
     var walk = CandidateWalk(plan: .source, wall: WallTime(seconds: 0))
     var candidate: Candidate?
     var started = false
+    /// The connection that it waits for.
+    var awaited = Handle.none
     var upstream = Handle.none
     var upstreamStream: StreamID = 0
     /// The next hop is a proxy of ours.

@@ -206,6 +206,13 @@ extension Worker {
     mutating func upstreamClosed(
         _ exchange: Handle, _ connection: Handle, _ error: HTTPStreamError, _ failure: TransportError?
     ) {
+        let owed = exchanges[exchange].owedUpstream
+        if owed > 0, outbound.contains(connection) {
+            // What was held back for a slow caller counts against the window of the whole connection.
+            exchanges[exchange].owedUpstream = 0
+            outbound[connection].connection.link.session?.consume(exchanges[exchange].upstreamStream, owed)
+            markOutbound(connection)
+        }
         exchanges[exchange].upstream = .none
         if let candidate = exchanges[exchange].candidate, exchanges[exchange].started {
             health.ended(candidate.handle)
@@ -235,6 +242,8 @@ extension Worker {
     mutating func tryFailed(_ exchange: Handle, _ cause: FailureCause) {
         guard exchanges.contains(exchange) else { return }
         if exchanges[exchange].phase == .responding {
+            // The answer is complete, only the rest of the request was not taken.
+            if exchanges[exchange].responseEnded { return detachUpstream(exchange, code: HTTP2Code.cancel) }
             exchanges[exchange].reason = cause.reason
             cutShort(exchange)
             return
