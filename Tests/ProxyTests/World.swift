@@ -114,10 +114,16 @@ struct World {
     func gateway(of cluster: String, _ snapshot: Snapshot, at address: SocketAddress) throws -> Node {
         var settings = WorkerSettings(isGateway: true, entries: [.mesh], logFormat: .text, sampleSeed: 1)
         settings.grace = .milliseconds(1)
-        let configuration = try ProxyConfiguration(
+        return try Node(
+            settings, listening: [address], gatewayConfiguration(of: cluster, snapshot, trust: trust, generation: 1))
+    }
+
+    func gatewayConfiguration(
+        of cluster: String, _ snapshot: Snapshot, trust: TrustStore, generation: UInt32
+    ) throws -> ProxyConfiguration {
+        try ProxyConfiguration(
             snapshot: snapshot, ownRole: .gateway(name: label("g1"), locality: .unknown), trust: trust,
-            svid: gateway(of: cluster), generation: 1, limits: LimitCells())
-        return try Node(settings, listening: [address], configuration)
+            svid: gateway(of: cluster), generation: generation, limits: LimitCells())
     }
 }
 

@@ -240,8 +240,7 @@ extension Worker {
     ) -> Reason? {
         let domain = configuration.ownDomain
         let role: OriginRole = settings.isGateway ? .gateway(domain) : .sidecar(domain)
-        let acceptAttested =
-            isQuestion || configuration.table.snapshot.settings.acceptAttested.contains(peer.trustDomain)
+        let acceptAttested = isQuestion ? nil : configuration.table.snapshot.settings.acceptAttested
         do throws(OriginRefusal) {
             let origin = try verifier?.judge(
                 exchanges[exchange].head, destination, peer: peer, role: role, acceptAttested: acceptAttested,

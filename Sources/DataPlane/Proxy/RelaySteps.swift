@@ -165,8 +165,7 @@ extension Worker {
         do throws(OriginRefusal) {
             let role: OriginRole =
                 settings.isGateway ? .gateway(configuration.ownDomain) : .sidecar(configuration.ownDomain)
-            let attested =
-                probe != nil || configuration.table.snapshot.settings.acceptAttested.contains(peer.trustDomain)
+            let attested = probe != nil ? nil : configuration.table.snapshot.settings.acceptAttested
             let judged = try verifier?.judge(
                 token, destination, peer: peer, role: role, acceptAttested: attested, now: reactor.wall)
             guard let judged else { return refuseStream(handle, framing, .draining) }
