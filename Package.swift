@@ -56,7 +56,7 @@ let package = Package(
         room("Core", "MeshModel", []),
         room("Core", "Containers", []),
         room("Core", "Identity", ["MeshModel", "COpenSSL"]),
-        room("Core", "Telemetry", ["MeshModel"]),
+        room("Core", "Telemetry", ["MeshModel", "Containers"]),
         room("Core", "Settings", ["MeshModel"]),
         .target(
             name: "ControlProtocol", dependencies: [protobuf], path: "Sources/Core/ControlProtocol",

@@ -18,6 +18,10 @@ package final class LogSink: Sendable {
         var isClosing = false
     }
 
+    /// How long the thread lets lines gather before it writes: waking it for each turn of a busy worker cost that worker a
+    /// system call and a switch of threads per turn. Whoever reads the log waits that much longer.
+    private static let gatherMilliseconds: Int32 = 10
+
     private let descriptor: Int32
     private let wakeReader: Int32
     private let wakeWriter: Int32
@@ -72,8 +76,10 @@ package final class LogSink: Sendable {
             if state.isClosing || state.waiting.count + count > limit {
                 full = true
             } else {
-                wake = state.waiting.isEmpty
+                let urgent = limit / 4
+                let before = state.waiting.count
                 state.waiting.append(bytes: batch)
+                wake = before == 0 || (before < urgent && before + count >= urgent)
                 state.lines += lines
             }
         }
@@ -134,6 +140,10 @@ package final class LogSink: Sendable {
         var bytes: [UInt8] = Array(repeating: 0, count: 64)
         // SAFETY: reads at most the 64 bytes of the array.
         while unsafe read(wakeReader, &bytes, 64) < 0, errno == EINTR {}
+        // A second signal says that much waits, or that it is the end.
+        var second = pollfd(fd: wakeReader, events: Int16(POLLIN), revents: 0)
+        // SAFETY: one live pollfd.
+        _ = unsafe poll(&second, 1, Self.gatherMilliseconds)
     }
 
     private func writeAll(_ batch: [UInt8]) -> Bool {
