@@ -341,6 +341,19 @@ private final class Federation {
         #expect(line.failure == nil && far.failure == nil)
     }
 
+    @Test func aStreamOfAForeignPeerNeedsNoHeader() throws {
+        let mesh = try Federation(.tcp, app: .raw, acceptsAttested: true)
+        let line = try mesh.world.dial(
+            mesh.eastGateway.addresses[0], as: mesh.world.workload("web"), mesh.name, .raw, namesProtocol: false)
+        #expect(mesh.stage.run { line.isEstablished || !line.isOpen })
+        line.send(Array("hi".utf8), mesh.stage)
+        #expect(mesh.stage.run { mesh.app.lines.first?.text == "hi" || !line.isOpen || line.ended })
+        mesh.app.lines.first?.send(Array("there".utf8), mesh.stage)
+        #expect(mesh.stage.run { line.text == "there" || !line.isOpen })
+        line.endOutput(mesh.stage)
+        #expect(mesh.stage.run { mesh.app.lines.first?.ended == true })
+    }
+
     @Test func aResetCrossesTwoGateways() throws {
         let mesh = try Federation(.tcp, app: .raw, entries: [.outboundTCP(host: Array((host + ":80").utf8))])
         let line = try mesh.client(.raw)

@@ -244,6 +244,29 @@ import Wire
         #expect(direct.app.lines.count == 1)
     }
 
+    @Test func nobodyDialsAnotherClustersSidecar() throws {
+        // Even where the owner allows the caller: it comes through the gateways.
+        let open = Authorization(rules: [
+            AuthorizationRule(name: "x", action: .allow, callers: [.trustDomain(domain("west.mesh"))])
+        ])
+        let direct = try direct { $0.authorization = open }
+        let head = try header(.proxy, [(.authority, "api.shop.svc.cluster.local")])
+        for id in ["ns/shop/sa/web", "meshfed/broker/b1", "meshfed/admin/a1"] {
+            let peer = try direct.world.svid("spiffe://west.mesh/\(id)")
+            let line = try direct.dial(as: peer, "80.api.shop.svc.cluster.local", .raw)
+            #expect(answer(direct, line, head) == "not_allowed", "\(id)")
+            let raw = try direct.world.dial(
+                direct.apiAddress.withPort(15_006), as: peer, "80.api.shop.svc.cluster.local", .raw,
+                namesProtocol: false)
+            #expect(direct.stage.run { raw.failure != nil || raw.ended }, "\(id)")
+        }
+        #expect(direct.app.lines.isEmpty)
+        let http = try Direct { $0.authorization = open }
+        let asked = http.stage.ask(
+            try http.dial(as: http.world.workload("web", of: "west")), get("api.shop.svc.cluster.local:80"))
+        #expect(asked.error == "not_allowed; dispatched=0")
+    }
+
     @Test func aStreamsHeaderInPiecesIsWaitedFor() throws {
         let direct = try direct()
         let line = try direct.dial(as: direct.world.workload("web"), "80.api.shop.svc.cluster.local", .raw)

@@ -58,10 +58,12 @@ struct World {
 
     /// A connection of the mesh from whoever `svid` is.
     func dial(
-        _ address: SocketAddress, as svid: SVID, _ serverName: String, _ version: Line.Version = .http2
+        _ address: SocketAddress, as svid: SVID, _ serverName: String, _ version: Line.Version = .http2,
+        namesProtocol: Bool = true
     ) throws -> Line {
         let protocols: [ALPN] =
             switch version {
+            case _ where !namesProtocol: []
             case .raw: [.tcp]
             case .http1: [.http1]
             case .http2: [.http2]
@@ -198,6 +200,7 @@ final class Direct {
         app = try App(world.stage, version)
         apiAddress = try Loopback.next(port: 0)
         var snapshot = Snapshot("east")
+        snapshot.addMember("west", gateway: try Loopback.next(port: 15_443))
         addresses = try [apiAddress] + (0..<dead).map { _ in try Loopback.next(port: 0) }
         snapshot.add("api", appProtocol, at: addresses, target: app.address.port, change)
         self.snapshot = snapshot

@@ -145,6 +145,11 @@ extension Worker {
             return
         }
         let part = inbound[handle].part
+        // Nobody dials another cluster's sidecar, and brokers have no business at an app (PROTOCOLS section 4).
+        if !settings.isGateway, part != .ownWorkload, part != .ownGateway {
+            refuseStream(handle, framing, .notAllowed)
+            return
+        }
         let plan: CandidateWalk.Plan
         switch part {
         case .ownWorkload: plan = settings.isGateway ? .egress(foreignCaller: token == nil) : .ingress
