@@ -19,6 +19,9 @@ package final class ProxyHost {
     /// How often the workers' view of the endpoints is gathered for the broker.
     private static let healthInterval = Duration.milliseconds(500)
 
+    /// Descriptors kept for what is no proxied connection.
+    private static let ownDescriptors = 96
+
     private let plan: HostPlan
     private let loop: RPCLoop
     private let crew: WorkerCrew
@@ -55,7 +58,7 @@ package final class ProxyHost {
     private init(_ plan: HostPlan) throws(HostFailure) {
         self.plan = plan
         startedAt = Machine.walltime
-        Machine.raiseDescriptorLimit()
+        let descriptors = Machine.raiseDescriptorLimit()
         let loop: RPCLoop
         do throws(RPCSetupError) { loop = try RPCLoop() } catch { throw HostFailure("\(error)") }
         self.loop = loop
@@ -67,6 +70,9 @@ package final class ProxyHost {
             logFormat: plan.proxy.logFormat == .json ? .json : .text, sampleSeed: UInt64.random(in: 1 ... .max))
         settings.logSink = sink
         settings.grace = plan.proxy.grace
+        // Every connection that comes in may need one that goes out; listeners, pages, feed and files have theirs.
+        let room = max(16, (descriptors - Self.ownDescriptors) / 2 / count)
+        settings.maximumConnections = min(settings.maximumConnections, room)
         settings.namespace = plan.namespace
         settings.appAddress = plan.appAddress.flatMap { SocketAddress(ip: $0, port: 0) }
         extraBundles = try StandaloneFiles.bundles(plan.proxy.bundles)

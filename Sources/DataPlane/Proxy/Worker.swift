@@ -5,6 +5,7 @@ internal import Link
 internal import MeshModel
 package import Reactor
 internal import Routing
+internal import Synchronization
 internal import Telemetry
 internal import TLS
 internal import Upstream
@@ -100,6 +101,7 @@ package struct Worker: ~Copyable {
             while let (token, readiness) = reactor.nextReady() { ready(token, readiness) }
             while let token = reactor.nextTimer() { expired(token) }
             settle()
+            mailbox.load.store(inbound.count, ordering: .relaxed)
             if let sink = settings.logSink { log.flush(to: sink) }
         }
     }
@@ -185,7 +187,7 @@ package struct Worker: ~Copyable {
     private mutating func drain() {
         guard !isDraining else { return }
         // What the kernel accepted for us is served: closing the listener would reset it.
-        for handle in listeners.handles { acceptAll(handle) }
+        for handle in listeners.handles { acceptAll(handle, shares: false) }
         isDraining = true
         drainEnd = reactor.now + settings.grace
         farewell = reactor.now + Self.roundTrip
