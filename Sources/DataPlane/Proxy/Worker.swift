@@ -33,6 +33,7 @@ package struct Worker: ~Copyable {
     /// Between the two GOAWAYs of a drain: more than a round trip anywhere.
     static let roundTrip = Duration.seconds(1)
 
+    private let place = InPlace()
     let settings: WorkerSettings
     let mailbox: WorkerMailbox
     var reactor: Reactor
