@@ -54,6 +54,13 @@ package enum LogKey: UInt8, Sendable, CaseIterable {
     }
 }
 
+/// Fields that many lines have in common, written once.
+package struct LogFields: ~Copyable {
+    var text = ByteBuffer()
+
+    package init() {}
+}
+
 /// The log lines of one worker, gathered over a loop turn and handed to the `LogSink` at its end.
 ///
 /// A line is written field by field between `begin` and `end`; nothing is allocated once the buffer has grown.
@@ -145,9 +152,21 @@ package struct AccessLog: ~Copyable {
     package mutating func field(_ key: LogKey, hexadecimal high: UInt64, _ low: UInt64) {
         name(key)
         if format == .json { batch.append(0x22) }
-        hexadecimal(high)
-        hexadecimal(low)
+        batch.append(digits: high)
+        batch.append(digits: low)
         if format == .json { batch.append(0x22) }
+    }
+
+    /// Adds fields that `keep` kept of another line.
+    package mutating func fields(_ kept: borrowing LogFields) { batch.append(kept.text.bytes) }
+
+    /// How much of the line stands; for `keep`.
+    package var position: Int { batch.count - lineStart }
+
+    /// Keeps a copy of the fields that were added since the line stood at `position`.
+    package func keep(from position: Int, in kept: inout LogFields) {
+        kept.text.removeAll()
+        kept.text.append(batch.bytes.extracting((lineStart + position)...))
     }
 
     /// Ends the line; it is taken back when the batch is full.
@@ -187,6 +206,4 @@ package struct AccessLog: ~Copyable {
     private static func copy(_ range: Range<Int>, of source: borrowing ByteBuffer, into target: inout ByteBuffer) {
         target.append(source.bytes.extracting(range))
     }
-
-    private mutating func hexadecimal(_ value: UInt64) { Hexadecimal.append(value, into: &batch) }
 }

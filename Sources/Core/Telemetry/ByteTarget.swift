@@ -56,17 +56,3 @@ enum Decimal {
         while trimmed, target.last == 0x30 { target.removeLast() }
     }
 }
-
-/// Numbers in lower-case hexadecimal, 16 digits each.
-enum Hexadecimal {
-    static func append<Target: ByteTarget & ~Copyable>(_ value: UInt64, into target: inout Target) {
-        var digits = InlineArray<16, UInt8>(repeating: 0x30)
-        var rest = value
-        for index in 0..<16 {
-            let digit = UInt8(truncatingIfNeeded: rest & 0xF)
-            digits[15 - index] = digit < 10 ? 0x30 + digit : 0x57 + digit
-            rest >>= 4
-        }
-        target.append(bytes: digits.span)
-    }
-}

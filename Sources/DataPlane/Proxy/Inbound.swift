@@ -5,6 +5,26 @@ internal import MeshModel
 internal import Routing
 internal import Telemetry
 
+/// The part of a connection's log lines that stays the same as long as caller, destination and answering cluster do.
+struct CommonFields: ~Copyable {
+    var fields = LogFields()
+    private var reporter: Reporter?
+    private var caller: SPIFFEID?
+    private var destination: Destination?
+    private var member = 0
+
+    func hold(_ reporter: Reporter, _ caller: SPIFFEID?, _ destination: Destination?, _ member: Int) -> Bool {
+        self.destination === destination && self.member == member && self.reporter == reporter && self.caller == caller
+    }
+
+    mutating func become(_ reporter: Reporter, _ caller: SPIFFEID?, _ destination: Destination?, _ member: Int) {
+        self.reporter = reporter
+        self.caller = caller
+        self.destination = destination
+        self.member = member
+    }
+}
+
 /// A downstream connection with what its peer is to us.
 struct Inbound: ~Copyable {
     var connection: DownstreamConnection
@@ -26,6 +46,8 @@ struct Inbound: ~Copyable {
     var callerLabel = LabelHandle.unknown
     var callerKey: CallerKey?
     var sourceCluster = LabelHandle.unknown
+    /// What the last log line of this connection said of caller and destination.
+    var common = CommonFields()
 
     init(_ connection: consuming DownstreamConnection, entry: Entry) {
         self.connection = connection

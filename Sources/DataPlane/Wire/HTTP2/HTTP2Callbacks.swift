@@ -253,13 +253,13 @@ enum HTTP2Fields {
 
     private static func field(_ block: borrowing HeaderBlock, _ index: Int, _ copying: Bool) -> nghttp2_nv {
         var flags = copying ? 0 : UInt8(NGHTTP2_NV_FLAG_NO_COPY_NAME.rawValue | NGHTTP2_NV_FLAG_NO_COPY_VALUE.rawValue)
-        if block.isSensitive(at: index) { flags |= UInt8(NGHTTP2_NV_FLAG_NO_INDEX.rawValue) }
-        let name = block.nameBytes(at: index)
-        let value = block.value(at: index)
+        if block.isSensitive(at: index) || block.name(at: index).isNewEachTime {
+            flags |= UInt8(NGHTTP2_NV_FLAG_NO_INDEX.rawValue)
+        }
+        let field = block.address(at: index)
         // SAFETY: see withFields.
-        let nameBase = unsafe name.withUnsafeBufferPointer { unsafe UnsafeMutablePointer(mutating: $0.baseAddress) }
-        let valueBase = unsafe value.withUnsafeBufferPointer { unsafe UnsafeMutablePointer(mutating: $0.baseAddress) }
         return unsafe nghttp2_nv(
-            name: nameBase, value: valueBase, namelen: name.count, valuelen: value.count, flags: flags)
+            name: UnsafeMutablePointer(mutating: field.name), value: UnsafeMutablePointer(mutating: field.value),
+            namelen: field.nameCount, valuelen: field.valueCount, flags: flags)
     }
 }

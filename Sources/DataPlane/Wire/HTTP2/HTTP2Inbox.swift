@@ -54,12 +54,8 @@ struct HTTP2Inbox: ~Copyable {
 
     mutating func field(_ name: Span<UInt8>, _ value: Span<UInt8>, sensitive: Bool) {
         guard !isOversized else { return }
-        let size = name.count + value.count + HeaderBlock.fieldOverhead
-        guard heads.building.count < limits.headCount, heads.building.byteCount + size <= limits.headBytes else {
-            isOversized = true
-            return
-        }
-        heads.building.append(name: name, value: value, sensitive: sensitive)
+        isOversized = !heads.add(
+            name, value, sensitive: sensitive, countLimit: limits.headCount, byteLimit: limits.headBytes)
     }
 
     mutating func endHead(_ id: StreamID, endStream: Bool) {
