@@ -49,14 +49,14 @@ public struct ByteBuffer: ~Copyable {
         end &+= 1
     }
 
-    /// Appends the eight bytes of `word` as they lie in memory.
-    @inlinable public mutating func append(word: UInt64) {
+    /// Appends the first `count` (at most eight) bytes of `word` as they lie in memory.
+    @inlinable public mutating func append(word: UInt64, count: Int = 8) {
         reserve(8)
         // SAFETY: `reserve` made room for eight bytes.
         if let base = unsafe base {
             unsafe UnsafeMutableRawPointer(base + end).storeBytes(of: word, as: UInt64.self)
         }
-        end &+= 8
+        end &+= Swift.max(0, Swift.min(count, 8))
     }
 
     /// Appends `value` as 16 lower-case hexadecimal digits, eight of them at a time.

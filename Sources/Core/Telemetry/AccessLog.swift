@@ -80,6 +80,9 @@ package struct AccessLog: ~Copyable {
     private var lineStart = 0
     private var second = WallTime(seconds: .min)
     private var secondText: [UInt8] = []
+    private var millisecond = -1
+    /// How every line of this millisecond begins.
+    private var stamp = ByteBuffer()
     /// Lines that did not fit in a batch; the sink counts its own.
     package private(set) var dropped: UInt64 = 0
 
@@ -98,17 +101,24 @@ package struct AccessLog: ~Copyable {
 
     /// Starts a line with its time.
     package mutating func begin(at time: WallTime, milliseconds: Int) {
-        if time != second {
+        if time.seconds != second.seconds || milliseconds != millisecond { setTime(time, milliseconds) }
+        lineStart = batch.count
+        Self.copy(stamp, into: &batch)
+    }
+
+    private mutating func setTime(_ time: WallTime, _ milliseconds: Int) {
+        if time.seconds != second.seconds {
             second = time
             secondText.removeAll(keepingCapacity: true)
             TimeText.appendSeconds(time, into: &secondText)
         }
-        lineStart = batch.count
-        batch.append(text: format == .json ? "{\"time\":\"" : "time=")
-        batch.append(secondText)
-        batch.append(0x2E)
-        Decimal.append(UInt64(min(max(milliseconds, 0), 999)), width: 3, into: &batch)
-        batch.append(text: format == .json ? "Z\"" : "Z")
+        millisecond = milliseconds
+        stamp.removeAll()
+        stamp.append(text: format == .json ? "{\"time\":\"" : "time=")
+        stamp.append(secondText)
+        stamp.append(0x2E)
+        Decimal.append(UInt64(min(max(milliseconds, 0), 999)), width: 3, into: &stamp)
+        stamp.append(text: format == .json ? "Z\"" : "Z")
     }
 
     /// Adds bytes, escaped and cut to the key's limit. Empty ones are left out.
@@ -205,5 +215,9 @@ package struct AccessLog: ~Copyable {
 
     private static func copy(_ range: Range<Int>, of source: borrowing ByteBuffer, into target: inout ByteBuffer) {
         target.append(source.bytes.extracting(range))
+    }
+
+    private static func copy(_ source: borrowing ByteBuffer, into target: inout ByteBuffer) {
+        target.append(source.bytes)
     }
 }

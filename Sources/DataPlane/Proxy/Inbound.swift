@@ -6,7 +6,7 @@ internal import Routing
 internal import Telemetry
 
 /// The part of a connection's log lines that stays the same as long as caller, destination and answering cluster do.
-struct CommonFields: ~Copyable {
+struct CallerText: ~Copyable {
     var fields = LogFields()
     private var reporter: Reporter?
     private var caller: SPIFFEID?
@@ -22,6 +22,22 @@ struct CommonFields: ~Copyable {
         self.caller = caller
         self.destination = destination
         self.member = member
+    }
+}
+
+/// Whom the owner's policy lets call what, as it was decided last on a connection. A destination belongs to one table, so that
+/// no later policy is passed over.
+struct Permit {
+    private var caller: SPIFFEID?
+    private var destination: Destination?
+
+    func covers(_ caller: SPIFFEID, _ destination: Destination) -> Bool {
+        self.destination === destination && self.caller == caller
+    }
+
+    mutating func become(_ caller: SPIFFEID, _ destination: Destination) {
+        self.caller = caller
+        self.destination = destination
     }
 }
 
@@ -46,8 +62,11 @@ struct Inbound: ~Copyable {
     var callerLabel = LabelHandle.unknown
     var callerKey: CallerKey?
     var sourceCluster = LabelHandle.unknown
+    var permit = Permit()
+    /// The peer itself, where a request without an assertion is the peer's own (PROTOCOLS section 5): found once.
+    var directCaller: SPIFFEID?
     /// What the last log line of this connection said of caller and destination.
-    var common = CommonFields()
+    var common = CallerText()
 
     init(_ connection: consuming DownstreamConnection, entry: Entry) {
         self.connection = connection

@@ -71,6 +71,7 @@ struct Outbound: ~Copyable {
         guard connection.link.canOpenStream, shared || connection.streams.isEmpty else { return false }
         // The peer proved to be who `expectation` names before anything was sent.
         let isExpected = expectation == target.expectation || target.expectation.accepts(connection.peer?.id)
-        return isExpected && target.serverName.span.equals(serverName.span)
+        let wanted = target.serverName
+        return isExpected && wanted.span.equals(serverName.span)
     }
 }

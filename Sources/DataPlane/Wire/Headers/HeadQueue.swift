@@ -54,7 +54,7 @@ struct HeadQueue: ~Copyable {
     mutating func add(
         _ name: Span<UInt8>, _ value: Span<UInt8>, sensitive: Bool, countLimit: Int, byteLimit: Int
     ) -> Bool {
-        let pointer = unsafe construction()
+        let pointer = unsafe underConstruction ?? construction()
         let size = name.count &+ value.count &+ HeaderBlock.fieldOverhead
         // SAFETY: initialised and owned by this queue.
         guard unsafe pointer.pointee.count < countLimit, unsafe pointer.pointee.byteCount &+ size <= byteLimit else {

@@ -258,23 +258,12 @@ package struct HeaderBlock: ~Copyable {
         byteCount = other.byteCount
     }
 
-    /// Addresses of a field's name and value, for a library that takes them so: good until the block changes.
-    @safe struct FieldAddress {
-        let name: UnsafePointer<UInt8>?
-        let nameCount: Int
-        let value: UnsafePointer<UInt8>?
-        let valueCount: Int
-    }
-
-    func address(at index: Int) -> FieldAddress {
-        let entry = entries[index]
-        // SAFETY: names and values of entries lie in the slab; static names live for ever.
-        let base = unsafe slab.bytes.withUnsafeBufferPointer { $0.baseAddress }
-        let own = unsafe base.map { unsafe $0 + Int(entry.nameStart) }
-        let name = unsafe entry.name == .other ? own : entry.name.wireName.utf8Start
-        let value = unsafe base.map { unsafe $0 + Int(entry.valueStart) }
-        return unsafe FieldAddress(
-            name: name, nameCount: Int(entry.nameCount), value: value, valueCount: Int(entry.valueCount))
+    /// Lends entries and bytes by address, for a library that takes fields so: good until the block changes.
+    func lend(_ body: (UnsafeBufferPointer<Entry>, UnsafePointer<UInt8>?) -> Void) {
+        // SAFETY: the entries' ranges lie in the slab; both live as long as the block does not change.
+        unsafe slab.bytes.withUnsafeBufferPointer { bytes in
+            unsafe entries.lend { unsafe body($0, bytes.baseAddress) }
+        }
     }
 
     /// Gives memory back, if a message made the block larger than blocks usually are.
@@ -328,6 +317,11 @@ struct EntryList: ~Copyable {
             // SAFETY: as above; entries are trivial.
             unsafe base.unsafelyUnwrapped[index] = newValue
         }
+    }
+
+    func lend(_ body: (UnsafeBufferPointer<HeaderBlock.Entry>) -> Void) {
+        // SAFETY: base[0..<count] is initialised.
+        unsafe body(UnsafeBufferPointer(start: base, count: count))
     }
 
     mutating func append(_ entry: HeaderBlock.Entry) {
