@@ -75,6 +75,7 @@ package struct HTTPLink: ~Copyable {
             guard scratch.count > 0 else { break }
             try transport.send(scratch.bytes, &buffers)
         }
+        if session?.takeOutputEnd() == true { try transport.endOutput(&buffers) }
     }
 
     /// Tells the reactor what to wait for, when that changed.

@@ -39,6 +39,8 @@ struct Exchange: ~Copyable {
     var responseEnded = false
     var downstreamClosed = false
     var isGRPC = false
+    /// It asks for another protocol; once that is granted both bodies are opaque bytes.
+    var isUpgrade = false
     var method = FailedTry.Method.other
     /// A question of the mesh itself: it ends at the destination's sidecar.
     var isProbe = false

@@ -195,6 +195,7 @@ extension Worker {
             answer(exchange, .deadline)
             return
         }
+        if exchanges[exchange].isUpgrade, !outbound[connection].connection.link.isHTTP2 { completeUpgrade() }
         let hasBody = !exchanges[exchange].kept.isEmpty
         let endsNow = exchanges[exchange].requestEnded && !hasBody && !exchanges[exchange].hasTrailers
         let stream: StreamID
@@ -234,6 +235,16 @@ extension Worker {
         exchanges[exchange].tryDeadline = perTry > .zero ? now + perTry : .distantFuture
         armTimer(exchange)
         markOutbound(connection)
+    }
+
+    /// HTTP/2 knows no key of a WebSocket (RFC 8441 5); servers of HTTP/1.1 insist on one.
+    private mutating func completeUpgrade() {
+        guard outgoing.says(.protocol, "websocket") else { return }
+        let name: StaticString = "sec-websocket-key"
+        if outgoing.contains(named: name) { return }
+        text.removeAll()
+        WebSocketKey.append(random.next(), random.next(), to: &text)
+        outgoing.append(name: name, text)
     }
 
     /// An assertion of our own, where this hop is the first to say who calls.
@@ -470,6 +481,8 @@ extension Exchange {
         let facts = methodFacts
         method = facts.isRepeatable ? .repeatable : .other
         isGRPC = facts.isGRPC
+        isUpgrade = head.contains(.protocol)
+        if isUpgrade { method = .other }
     }
 
     private var methodFacts: (isRepeatable: Bool, isGRPC: Bool) {

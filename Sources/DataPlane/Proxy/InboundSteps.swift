@@ -186,6 +186,7 @@ extension Worker {
         var limits = HTTPLimits()
         let isMesh = inbound[handle].entry == .mesh
         limits.isSecure = isMesh
+        limits.allowsUpgrade = true
         limits.allowsConnect = inbound[handle].entry == .explicit && !inbound[handle].isTunnel
         if http2 {
             let isOurs = inbound[handle].isProxy || inbound[handle].part == .ownWorkload

@@ -11,8 +11,9 @@ internal import Wire
 
 /// Step 5: connections to the next hop: found in the pool, dialled, established, read, closed.
 extension Worker {
-    /// HTTP/2 connections of one key; each carries up to the peer's stream limit.
-    private static let sharedLimit = 16
+    /// HTTP/2 connections of one key. Each carries up to the peer's stream limit, and peers may allow very few (an app that allows
+    /// 10 gets 2,560 calls at a time).
+    private static let sharedLimit = 256
     /// HTTP/1.1 connections of one key: each carries one exchange.
     private static let singleLimit = 1_024
     /// Exchanges that wait for one HTTP/2 connection to be established.
@@ -180,10 +181,15 @@ extension Worker {
                 isHTTP2
                 ? HTTPSession.http2(role: .client, limits: limits, settings: .mesh, memory: memory)
                 : HTTPSession.http1(role: .client, limits: limits)
-            outbound[handle].connection.phase = .http
-            serveWaiting(handle)
+            // How many streams a peer that is not ours takes is known with its SETTINGS; what it would refuse is not sent.
+            if !isHTTP2 || outbound[handle].connection.key.use == .meshHTTP { startServing(handle) }
             markOutbound(handle)
         }
+    }
+
+    private mutating func startServing(_ handle: Handle) {
+        outbound[handle].connection.phase = .http
+        serveWaiting(handle)
     }
 
     private mutating func serveWaiting(_ handle: Handle) {
@@ -273,7 +279,9 @@ extension Worker {
                 let exchange = outbound[handle].connection.streams.owner(of: stream)
                 if exchanges.contains(exchange) { upstreamWritable(exchange) }
             case .goAway: startDraining(handle)
-            case .settings: outbound[handle].connection.sawSettings = true
+            case .settings:
+                outbound[handle].connection.sawSettings = true
+                if outbound[handle].connection.phase == .connecting { startServing(handle) }
             case .pong: break
             }
         }

@@ -180,6 +180,10 @@ package struct HTTPSession: ~Copyable {
         }
     }
 
+    /// True once, when the peer is to be told by FIN (behind the output) that our direction has ended, while it may go on:
+    /// an upgraded connection of HTTP/1.1, client side.
+    package mutating func takeOutputEnd() -> Bool { one?.value.takeOutputEnd() ?? false }
+
     /// Graceful end, first step: no new streams (HTTP/1.1: the exchange under way is the last).
     package mutating func goAway() {
         two?.value.goAway()

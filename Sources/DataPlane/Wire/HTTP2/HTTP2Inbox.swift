@@ -90,7 +90,12 @@ struct HTTP2Inbox: ~Copyable {
         let verdict = isOversized ? .answer(431) : HTTP2Rules.judgeRequest(&heads.building, limits)
         switch verdict {
         case .accept:
-            // SAFETY: see endHead.
+            // SAFETY (all): see endHead.
+            if heads.building.contains(.protocol) {
+                // Nothing to say in the protocol that it asks for.
+                guard !endStream else { return unsafe violate(id, stream) }
+                unsafe stream.pointee.flags.insert(.upgrade)
+            }
             unsafe stream.pointee.flags.insert(.announced)
             heads.commit()
             events.append(.head(id, .request, endStream: endStream))
@@ -107,7 +112,8 @@ struct HTTP2Inbox: ~Copyable {
         _ id: StreamID, _ stream: UnsafeMutablePointer<HTTP2Stream>, endStream: Bool
     ) {
         // SAFETY: see endHead.
-        guard !isOversized, let kind = HTTP2Rules.judgeResponse(&heads.building) else {
+        let isUpgrade = unsafe stream.pointee.flags.contains(.upgrade)
+        guard !isOversized, let kind = HTTP2Rules.judgeResponse(&heads.building, isUpgrade: isUpgrade) else {
             unsafe violate(id, stream)
             return
         }

@@ -85,6 +85,7 @@ package struct HTTP2Session: ~Copyable {
         switch role {
         case .server:
             entries.append(entry(NGHTTP2_SETTINGS_MAX_CONCURRENT_STREAMS, settings.maxConcurrentStreams))
+            if limits.allowsUpgrade { entries.append(entry(NGHTTP2_SETTINGS_ENABLE_CONNECT_PROTOCOL, 1)) }
         case .client:
             entries.append(entry(NGHTTP2_SETTINGS_ENABLE_PUSH, 0))
         }
@@ -198,10 +199,19 @@ package struct HTTP2Session: ~Copyable {
         return unsafe Int(nghttp2_session_get_remote_settings(session, NGHTTP2_SETTINGS_MAX_CONCURRENT_STREAMS))
     }
 
+    /// A peer that has not sent SETTINGS yet is taken for one of ours.
+    private var takesUpgrade: Bool {
+        // SAFETY: as in receive.
+        guard unsafe inbox.pointee.sawSettings else { return true }
+        return unsafe nghttp2_session_get_remote_settings(session, NGHTTP2_SETTINGS_ENABLE_CONNECT_PROTOCOL) == 1
+    }
+
     package mutating func openStream(
         _ head: borrowing HeaderBlock, endStream: Bool
     ) throws(HTTPFailure) -> StreamID {
         guard canOpenStream else { throw HTTPFailure(.notReady, status: 0) }
+        let isUpgrade = head.contains(.protocol)
+        if isUpgrade, !takesUpgrade { throw HTTPFailure(.unsupportedMethod, status: 501) }
         isDry = false
         // SAFETY: the state (and its head) outlives the frame: it is freed after the library closed the stream.
         let expected = StreamID(truncatingIfNeeded: unsafe nghttp2_session_get_next_stream_id(session))
@@ -209,6 +219,10 @@ package struct HTTP2Session: ~Copyable {
         unsafe stream.pointee.head.assign(from: head)
         unsafe stream.pointee.flags =
             endStream ? [.announced, .sendEnded, .headSubmitted] : [.announced, .headSubmitted]
+        if isUpgrade {
+            unsafe stream.pointee.flags.insert(.upgrade)
+            unsafe stream.pointee.head.replace(.method, "CONNECT")
+        }
         var id: Int32 = -1
         unsafe HTTP2Fields.withFields(of: stream.pointee.head) { fields, count in
             var provider = unsafe nghttp2_data_provider()
@@ -243,6 +257,9 @@ package struct HTTP2Session: ~Copyable {
         }
         unsafe stream.pointee.head.assign(from: head)
         unsafe stream.pointee.flags.insert(.headSubmitted)
+        if unsafe stream.pointee.flags.contains(.upgrade), head.says(.status, "101") {
+            unsafe stream.pointee.head.replace(.status, "200")
+        }
         if endStream { unsafe stream.pointee.flags.insert(.sendEnded) }
         unsafe HTTP2Fields.withFields(of: stream.pointee.head) { fields, count in
             var provider = unsafe nghttp2_data_provider()

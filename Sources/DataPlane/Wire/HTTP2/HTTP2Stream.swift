@@ -3,7 +3,7 @@ internal import Containers
 /// Our state of one stream. Lives from its first HEADERS until its `closed` event was read and its body consumed.
 struct HTTP2Stream: ~Copyable {
     struct Flags: OptionSet {
-        let rawValue: UInt16
+        let rawValue: UInt32
         /// Its head was given to the owner, who therefore gets a `closed`.
         static let announced = Flags(rawValue: 1 << 0)
         /// Client: the final response arrived; what follows are trailers.
@@ -35,6 +35,8 @@ struct HTTP2Stream: ~Copyable {
         static let peerReset = Flags(rawValue: 1 << 14)
         /// A closed event waits to be read.
         static let closing = Flags(rawValue: 1 << 15)
+        /// It asks for another protocol (extended CONNECT, RFC 8441).
+        static let upgrade = Flags(rawValue: 1 << 16)
     }
 
     var id: StreamID = 0
