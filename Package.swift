@@ -117,12 +117,21 @@ let package = Package(
         .target(
             name: "MeshTestKit", dependencies: ["MeshModel", "Identity"], path: "Tests/Support/MeshTestKit",
             swiftSettings: strict),
-        tests("MeshModel"), tests("Containers"), tests("Identity"), tests("Telemetry"), tests("Settings"),
+        tests("MeshModel"), tests("Containers"), tests("Identity", ["MeshModel"]), tests("Telemetry"),
+        tests("Settings", ["MeshModel"]),
         tests("ControlCoding", ["MeshModel"]),
         .target(
             name: "WireFuzz", dependencies: ["Wire", "Containers"], path: "Tests/Fuzz/Wire", swiftSettings: strict),
         tests("Wire", ["Containers", "WireFuzz"]),
         tests("Routing", ["MeshModel", "Identity", "Containers", "Telemetry"]),
+        tests("Reactor", ["Containers", "MeshModel"]),
+        tests("TLS", ["Reactor", "Identity", "MeshModel", "Containers", "COpenSSL"]),
+        tests("Link", ["Reactor", "TLS", "Wire", "Containers", "Identity", "MeshModel"]),
+        tests(
+            "Proxy",
+            [
+                "Link", "Reactor", "TLS", "Wire", "Routing", "Telemetry", "Containers", "Identity", "MeshModel",
+            ]),
         tests("RPC", ["MeshModel", "Identity", "TLS", "Reactor", "Wire"]),
         tests("Admin", ["RPC", "Telemetry", "MeshModel", "Reactor", "Wire"]),
         tests("Feed", ["RPC", "Identity", "MeshModel", "ControlCoding", "TLS", "Reactor", "Wire"]),

@@ -116,8 +116,9 @@ package final class LogSink: Sendable {
 
     private func run() {
         var batch: [UInt8] = []
-        while true {
-            var closing = false
+        var closing = false
+        while !closing || !batch.isEmpty {
+            if !closing { waitForSignal() }
             var lines = 0
             batch.removeAll(keepingCapacity: true)
             state.withLock { state in
@@ -126,16 +127,14 @@ package final class LogSink: Sendable {
                 state.lines = 0
                 closing = state.isClosing
             }
-            if batch.isEmpty {
-                if closing { break }
-                waitForSignal()
-            } else if !writeAll(batch) {
+            if !batch.isEmpty, !writeAll(batch) {
                 droppedLines.wrappingAdd(UInt64(clamping: lines), ordering: .relaxed)
             }
         }
         isFinished.store(true, ordering: .releasing)
     }
 
+    /// Waits for the first lines, and then a moment for more of them.
     private func waitForSignal() {
         var bytes: [UInt8] = Array(repeating: 0, count: 64)
         // SAFETY: reads at most the 64 bytes of the array.

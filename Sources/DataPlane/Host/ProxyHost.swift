@@ -19,6 +19,9 @@ package final class ProxyHost {
     /// How often the workers' view of the endpoints is gathered for the broker.
     private static let healthInterval = Duration.milliseconds(500)
 
+    /// Descriptors kept for what is no proxied connection.
+    private static let ownDescriptors = 96
+
     private let plan: HostPlan
     private let loop: RPCLoop
     private let crew: WorkerCrew
@@ -55,7 +58,7 @@ package final class ProxyHost {
     private init(_ plan: HostPlan) throws(HostFailure) {
         self.plan = plan
         startedAt = Machine.walltime
-        Machine.raiseDescriptorLimit()
+        let descriptors = Machine.raiseDescriptorLimit()
         let loop: RPCLoop
         do throws(RPCSetupError) { loop = try RPCLoop() } catch { throw HostFailure("\(error)") }
         self.loop = loop
@@ -67,6 +70,9 @@ package final class ProxyHost {
             logFormat: plan.proxy.logFormat == .json ? .json : .text, sampleSeed: UInt64.random(in: 1 ... .max))
         settings.logSink = sink
         settings.grace = plan.proxy.grace
+        // Every connection that comes in may need one that goes out; listeners, pages, feed and files have theirs.
+        let room = max(16, (descriptors - Self.ownDescriptors) / 2 / count)
+        settings.maximumConnections = min(settings.maximumConnections, room)
         settings.namespace = plan.namespace
         settings.appAddress = plan.appAddress.flatMap { SocketAddress(ip: $0, port: 0) }
         extraBundles = try StandaloneFiles.bundles(plan.proxy.bundles)
@@ -76,6 +82,9 @@ package final class ProxyHost {
             if let reason = plan.judge(loaded.snapshot, loaded.svid.id) {
                 throw HostFailure("\(file): \(reason)", status: 65)
             }
+            try StandaloneFiles.judge(
+                loaded.svid, certificate: certificate, bundles: Self.bundles(loaded.snapshot, extraBundles),
+                now: loop.wall)
             keeper = IdentityKeeper.standalone(loop: loop, svid: loaded.svid)
             snapshot = loaded.snapshot
             feed = nil
@@ -226,11 +235,14 @@ package final class ProxyHost {
     }
 
     /// The snapshot's bundles; a domain that the command line names is replaced.
+    private static func bundles(_ snapshot: Snapshot, _ extra: [TrustBundle]) -> [TrustBundle] {
+        let named = Set(extra.map(\.trustDomain))
+        return snapshot.bundles.filter { !named.contains($0.trustDomain) } + extra
+    }
+
     private func makeTrust(_ snapshot: Snapshot) -> TrustStore? {
-        let named = Set(extraBundles.map(\.trustDomain))
-        let bundles = snapshot.bundles.filter { !named.contains($0.trustDomain) } + extraBundles
         do throws(IdentityError) {
-            return try TrustStore(bundles, generation: UInt64(generation))
+            return try TrustStore(Self.bundles(snapshot, extraBundles), generation: UInt64(generation))
         } catch {
             Notice.write("\(plan.word): the bundles are not used: \(error)")
             return nil

@@ -27,6 +27,7 @@ struct Exchange: ~Copyable {
         case probe(HealthHandle)
     }
 
+    private let place = InPlace()
     let downstream: Handle
     let stream: StreamID
     var phase = Phase.waiting

@@ -5,6 +5,7 @@ internal import Link
 internal import MeshModel
 package import Reactor
 internal import Routing
+internal import Synchronization
 internal import Telemetry
 internal import TLS
 internal import Upstream
@@ -32,6 +33,7 @@ package struct Worker: ~Copyable {
     /// Between the two GOAWAYs of a drain: more than a round trip anywhere.
     static let roundTrip = Duration.seconds(1)
 
+    private let place = InPlace()
     let settings: WorkerSettings
     let mailbox: WorkerMailbox
     var reactor: Reactor
@@ -100,6 +102,7 @@ package struct Worker: ~Copyable {
             while let (token, readiness) = reactor.nextReady() { ready(token, readiness) }
             while let token = reactor.nextTimer() { expired(token) }
             settle()
+            mailbox.load.store(inbound.count, ordering: .relaxed)
             if let sink = settings.logSink { log.flush(to: sink) }
         }
     }
@@ -185,7 +188,7 @@ package struct Worker: ~Copyable {
     private mutating func drain() {
         guard !isDraining else { return }
         // What the kernel accepted for us is served: closing the listener would reset it.
-        for handle in listeners.handles { acceptAll(handle) }
+        for handle in listeners.handles { acceptAll(handle, shares: false) }
         isDraining = true
         drainEnd = reactor.now + settings.grace
         farewell = reactor.now + Self.roundTrip

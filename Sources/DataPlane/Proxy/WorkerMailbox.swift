@@ -1,6 +1,7 @@
 internal import Containers
 package import MeshModel
 package import Reactor
+internal import Synchronization
 package import Telemetry
 
 /// What other threads may ask of a worker.
@@ -31,6 +32,8 @@ package final class WorkerMailbox: Sendable {
 
     private let box = LetterBox<WorkerLetter>(limit: WorkerMailbox.limit)
     let waker: Waker
+    /// Connections of the worker, as of its last turn and what was handed to it since.
+    let load = Atomic<Int>(0)
 
     package init() throws(SocketError) { waker = try Waker() }
 

@@ -17,6 +17,7 @@ package struct Transport: ~Copyable {
 
     private enum Output { case open, closing, closed }
 
+    private let place = InPlace()
     private let socket: Socket
     private var tls: TLSSession?
     /// Encrypted (or plain) bytes that wait for the socket.
