@@ -11,6 +11,7 @@ import h2.settings
 from standalone import *
 
 NAME = "app.shop.svc.clusterset.local"
+FILES, TWO, WS, CALLS, STREAMS = (NAME.replace("app", name, 1) for name in ("files", "two", "ws", "calls", "streams"))
 HERE_SUITE = os.environ["SUITE_DIR"]
 MODES = ("keep-alive", "close")
 
@@ -29,8 +30,9 @@ def nginx():
         file.write(f"""user root; daemon off; error_log stderr; pid {folder}/pid; worker_processes 1; events {{ worker_connections 256; }}
 http {{ access_log off; client_body_temp_path {folder}/body; proxy_temp_path {folder}/p; fastcgi_temp_path {folder}/f; uwsgi_temp_path {folder}/u;
 scgi_temp_path {folder}/s; client_max_body_size 100m;
-server {{ listen 127.0.0.1:8081; root {folder}; location = /echo {{ return 200 "$request_method $request_uri $host $content_length\\n"; }}
-location = /nothing {{ return 204; }} }} }}
+server {{ listen 127.0.0.1:8081; root {folder}; location = /nothing {{ return 204; }}
+location = /echo {{ proxy_pass http://127.0.0.1:8091; proxy_set_header Host $http_host; }} }}
+server {{ listen 127.0.0.1:8091; location / {{ return 200 "$request_method $request_uri $host $content_length\\n"; }} }} }}
 """)
     start(["nginx", "-c", os.path.join(folder, "nginx.conf")], "nginx")
     await_port(8081)
