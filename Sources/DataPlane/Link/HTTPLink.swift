@@ -166,6 +166,14 @@ package struct HTTPLink: ~Copyable {
         }
     }
 
+    /// HTTP/2: a head has begun and is not complete.
+    package var isInHead: Bool {
+        switch session {
+        case .some(let held): return held.isInHead
+        case .none: return false
+        }
+    }
+
     package var hasOutput: Bool {
         switch session {
         case .some(let held): return held.hasOutput

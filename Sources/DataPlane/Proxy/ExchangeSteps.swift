@@ -164,7 +164,7 @@ extension Worker {
             return Target(
                 address: address.withPort(port), serverName: [], use: isHTTP2 ? .plainHTTP2 : .plainHTTP1,
                 expectation: .anybody, context: nil, isProxy: false, isGateway: false,
-                connectTimeout: exchanges[exchange].destination?.traffic.connectTimeout ?? .seconds(2))
+                times: exchanges[exchange].destination.map { ConnectionTimes($0.traffic) } ?? .standard)
         case .probe: return probeTargets(exchange, configuration)
         }
     }

@@ -101,7 +101,7 @@ extension Worker {
         let connection = UpstreamConnection(transport, key: key, now: reactor.now)
         let element = Outbound(
             connection, purpose: purpose, expectation: target.expectation, serverName: target.serverName,
-            connectTimeout: target.connectTimeout)
+            times: target.times, tilt: random.next())
         guard let handle = outbound.insert(element) else { return .none }
         if purpose == .pooled { pool.add(handle, to: key) }
         try outbound[handle].connection.link.watch(
@@ -114,6 +114,7 @@ extension Worker {
         if !outbound[handle].connection.link.transport.isEstablished {
             do throws(TransportError) {
                 guard try outbound[handle].connection.link.transport.advance(&buffers, wall: reactor.wall) else {
+                    noteConnected(handle)
                     watchOutbound(handle)
                     return
                 }
@@ -134,6 +135,12 @@ extension Worker {
         if readiness.contains(.hangup), outbound.contains(handle) { outboundHungUp(handle) }
     }
 
+    private mutating func noteConnected(_ handle: Handle) {
+        if outbound[handle].connectedAt == nil, outbound[handle].connection.link.transport.isConnected {
+            outbound[handle].connectedAt = reactor.now
+        }
+    }
+
     /// Nobody reads the connection now: a reset ends it all the same.
     private mutating func outboundHungUp(_ handle: Handle) {
         guard let failure = outbound[handle].connection.link.hungUp(reactor) else { return }
@@ -144,6 +151,7 @@ extension Worker {
 
     /// Connected and, with TLS, verified: the identity decides whether anything is sent.
     private mutating func outboundEstablished(_ handle: Handle) {
+        noteConnected(handle)
         let peer = outbound[handle].connection.link.transport.peer
         if let peer, configuration?.trust.stillTrusts(peer) != true {
             closeOutbound(handle, .tls(reason: "no longer trusted", alert: nil))

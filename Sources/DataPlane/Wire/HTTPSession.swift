@@ -184,6 +184,14 @@ package struct HTTPSession: ~Copyable {
     /// an upgraded connection of HTTP/1.1, client side.
     package mutating func takeOutputEnd() -> Bool { one?.value.takeOutputEnd() ?? false }
 
+    /// HTTP/2: a head has begun and is not complete.
+    package var isInHead: Bool {
+        switch two {
+        case .some(let session): return session.value.isInHead
+        case .none: return false
+        }
+    }
+
     /// Graceful end, first step: no new streams (HTTP/1.1: the exchange under way is the last).
     package mutating func goAway() {
         two?.value.goAway()

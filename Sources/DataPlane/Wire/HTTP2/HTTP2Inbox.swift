@@ -10,7 +10,7 @@ struct HTTP2Inbox: ~Copyable {
     var events = EventList()
     var slab = ByteBuffer()
     var heads = HeadQueue()
-    var streams = HTTP2StreamTable()
+    var streams: HTTP2StreamTable
     var glitches = HTTP2Glitches()
     /// The caller's buffer, lent for the length of one `produce`.
     var output = ByteBuffer()
@@ -23,6 +23,12 @@ struct HTTP2Inbox: ~Copyable {
     var resets: [Reset] = []
     /// Streams open from our side (client: submitted; server: begun) and not closed.
     var active = 0
+    /// Body bytes given out and not consumed, of all streams.
+    var held = 0
+    /// Body bytes that the connection's window was not given back for.
+    var uncredited = 0
+    /// The stream whose head has begun and is not complete; 0 for none.
+    private(set) var headStream: StreamID = 0
     var sawSettings = false
     var sawGoAway = false
     /// The code of a GOAWAY that the library sent by itself.
@@ -37,9 +43,10 @@ struct HTTP2Inbox: ~Copyable {
         let code: UInt32
     }
 
-    init(role: HTTPRole, limits: HTTPLimits) {
+    init(role: HTTPRole, limits: HTTPLimits, window: Int) {
         self.role = role
         self.limits = limits
+        streams = HTTP2StreamTable(window: window)
     }
 
     // MARK: Heads
@@ -47,6 +54,7 @@ struct HTTP2Inbox: ~Copyable {
     mutating func beginHead(_ id: StreamID) {
         heads.begin()
         isOversized = false
+        headStream = id
         guard role == .server, unsafe streams.find(id) == nil else { return }
         _ = unsafe streams.insert(id)
         active += 1
@@ -63,6 +71,7 @@ struct HTTP2Inbox: ~Copyable {
     }
 
     mutating func endHead(_ id: StreamID, endStream: Bool) {
+        headStream = 0
         guard let stream = unsafe streams.find(id) else { return }
         // SAFETY: a state found in the table is initialised, and only this code reaches it.
         if endStream { unsafe stream.pointee.flags.insert(.remoteEnded) }
@@ -168,7 +177,10 @@ struct HTTP2Inbox: ~Copyable {
         }
         let offset = slab.count
         slab.append(bytes)
+        held += bytes.count
+        uncredited += bytes.count
         unsafe stream.pointee.unconsumed += bytes.count
+        if unsafe stream.pointee.unconsumed * 2 > stream.pointee.window { unsafe stream.pointee.isBehind = true }
         events.appendData(id, offset: offset, count: bytes.count)
         return false
     }
@@ -184,29 +196,35 @@ struct HTTP2Inbox: ~Copyable {
 
     // MARK: Ends
 
-    /// nghttp2 closed the stream. Returns the body bytes that nobody will consume any more.
-    mutating func close(_ id: StreamID, _ code: UInt32) -> Int {
-        guard let stream = unsafe streams.find(id) else { return 0 }
+    /// nghttp2 closed the stream.
+    mutating func close(_ id: StreamID, _ code: UInt32) {
+        if headStream == id { headStream = 0 }
+        guard let stream = unsafe streams.find(id) else { return }
         // SAFETY: see endHead.
         let flags = unsafe stream.pointee.flags
-        guard !flags.contains(.closed) else { return 0 }
+        guard !flags.contains(.closed) else { return }
         active -= 1
         unsafe stream.pointee.flags.insert(.closed)
-        let owed = unsafe stream.pointee.unconsumed
         guard flags.contains(.announced), !flags.contains(.abandoned) else {
-            unsafe stream.pointee.unconsumed = 0
+            unsafe drop(stream)
             streams.remove(id)
-            return owed
+            return
         }
         let error = reason(flags, code)
         unsafe stream.pointee.flags.insert(.closing)
         events.append(.closed(id, error))
         if error == .none {
             glitches.earnStream()
-            return 0
+        } else {
+            unsafe drop(stream)
         }
+    }
+
+    /// Nobody will consume what is left of its body.
+    mutating func drop(_ stream: UnsafeMutablePointer<HTTP2Stream>) {
+        // SAFETY: see endHead.
+        unsafe held -= stream.pointee.unconsumed
         unsafe stream.pointee.unconsumed = 0
-        return owed
     }
 
     private func reason(_ flags: HTTP2Stream.Flags, _ code: UInt32) -> HTTPStreamError {

@@ -16,6 +16,7 @@ package struct HTTP2Session: ~Copyable {
     /// Held because the library allocates from it until it is deleted.
     private let memory: HTTP2Memory
     private let role: HTTPRole
+    private let settings: HTTP2Settings
     private var isDraining = false
     private var saidGoAway = false
     private var isPeerGone = false
@@ -29,7 +30,7 @@ package struct HTTP2Session: ~Copyable {
     package init(role: HTTPRole, limits: HTTPLimits, settings: HTTP2Settings, memory: HTTP2Memory) {
         let inbox = UnsafeMutablePointer<HTTP2Inbox>.allocate(capacity: 1)
         // SAFETY: fresh memory, freed in deinit after the library's session.
-        unsafe inbox.initialize(to: HTTP2Inbox(role: role, limits: limits))
+        unsafe inbox.initialize(to: HTTP2Inbox(role: role, limits: limits, window: settings.streamWindow))
         guard let session = unsafe Self.open(role, settings, inbox, memory) else {
             fatalError("nghttp2 has no memory for a session")
         }
@@ -37,6 +38,7 @@ package struct HTTP2Session: ~Copyable {
         unsafe self.inbox = inbox
         self.memory = memory
         self.role = role
+        self.settings = settings
         announce(limits, settings)
     }
 
@@ -164,16 +166,51 @@ package struct HTTP2Session: ~Copyable {
         let credit = unsafe min(count, stream.pointee.unconsumed)
         guard credit > 0 else { return }
         unsafe stream.pointee.unconsumed -= credit
-        isDry = false
+        unsafe inbox.pointee.held -= credit
+        creditConnection()
         let flags = unsafe stream.pointee.flags
         if !flags.contains(.closed) {
-            _ = unsafe nghttp2_session_consume(session, id, credit)
+            isDry = false
+            _ = unsafe nghttp2_session_consume_stream(session, id, credit)
+            unsafe widen(id, stream, by: credit)
             return
         }
-        _ = unsafe nghttp2_session_consume_connection(session, credit)
         if unsafe stream.pointee.unconsumed == 0, !flags.contains(.closing), unsafe !inbox.pointee.isDead {
             unsafe inbox.pointee.streams.remove(id)
         }
+    }
+
+    /// Gives back what came to the connection's window, unless too much is held already.
+    private mutating func creditConnection() {
+        // SAFETY: as in receive.
+        let owed = unsafe inbox.pointee.uncredited
+        guard owed > 0, failure == nil, unsafe inbox.pointee.held <= settings.heldBytes else { return }
+        unsafe inbox.pointee.uncredited = 0
+        isDry = false
+        _ = unsafe nghttp2_session_consume_connection(session, owed)
+    }
+
+    /// A stream whose reader kept up with a whole window gets a larger one, as long as the connection holds little.
+    private mutating func widen(_ id: StreamID, _ stream: UnsafeMutablePointer<HTTP2Stream>, by credit: Int) {
+        // SAFETY: a state found in the table is initialised.
+        unsafe stream.pointee.sinceWidened += credit
+        guard unsafe stream.pointee.sinceWidened >= stream.pointee.window else { return }
+        unsafe stream.pointee.sinceWidened = 0
+        let keptUp = unsafe !stream.pointee.isBehind
+        unsafe stream.pointee.isBehind = false
+        let wider = unsafe min(stream.pointee.window * 2, settings.largestStreamWindow)
+        guard keptUp, unsafe wider > stream.pointee.window, unsafe inbox.pointee.held <= settings.heldBytes / 4,
+            unsafe !stream.pointee.flags.contains(.remoteEnded)
+        else { return }
+        unsafe stream.pointee.window = wider
+        _ = unsafe nghttp2_session_set_local_window_size(
+            session, UInt8(NGHTTP2_FLAG_NONE.rawValue), id, Int32(clamping: wider))
+    }
+
+    /// A head has begun and is not complete: nothing else can come before it is.
+    package var isInHead: Bool {
+        // SAFETY: as in receive.
+        unsafe inbox.pointee.headStream != 0
     }
 
     package var wantsInput: Bool {
@@ -190,6 +227,8 @@ package struct HTTP2Session: ~Copyable {
         }
         // SAFETY: as in receive.
         if unsafe inbox.pointee.sawGoAway { return false }
+        // Readers that lag behind hold this connection back: what is new goes over another one.
+        if unsafe inbox.pointee.held > settings.heldBytes / 2 { return false }
         return unsafe inbox.pointee.active < peerStreamLimit
     }
 
@@ -309,9 +348,8 @@ package struct HTTP2Session: ~Copyable {
         guard failure == nil, let stream = unsafe inbox.pointee.streams.find(id) else { return }
         isDry = false
         // SAFETY: a state found in the table is initialised.
-        let owed = unsafe stream.pointee.unconsumed
-        unsafe stream.pointee.unconsumed = 0
-        if owed > 0 { _ = unsafe nghttp2_session_consume_connection(session, owed) }
+        unsafe inbox.pointee.drop(stream)
+        creditConnection()
         let flags = unsafe stream.pointee.flags
         guard !flags.contains(.closed) else {
             if !flags.contains(.closing), unsafe !inbox.pointee.isDead { unsafe inbox.pointee.streams.remove(id) }
@@ -441,6 +479,7 @@ package struct HTTP2Session: ~Copyable {
     /// What callbacks left to do: resets, and the judgement on floods and on errors that the library answered itself.
     private mutating func settle() throws(HTTPFailure) {
         guard failure == nil else { return }
+        creditConnection()
         if submitResets() { isDry = false }
         // SAFETY: as in receive.
         if unsafe inbox.pointee.glitches.isExceeded {

@@ -44,6 +44,11 @@ struct HTTP2Stream: ~Copyable {
     var interim = 0
     /// Body bytes handed out and not yet consumed.
     var unconsumed = 0
+    /// Our window for it, as announced.
+    var window = 0
+    /// Body bytes consumed since the window was last judged, and whether more than half a window lay unconsumed meanwhile.
+    var sinceWidened = 0
+    var isBehind = false
     /// Body bytes to send.
     var queue = ByteBuffer()
     /// The head and trailers that nghttp2 refers to until their frames are written.
@@ -52,11 +57,14 @@ struct HTTP2Stream: ~Copyable {
     /// The queue was once so long that its memory is not kept.
     var wasLarge = false
 
-    mutating func reset(id: StreamID) {
+    mutating func reset(id: StreamID, window: Int) {
         self.id = id
         flags = []
         interim = 0
         unconsumed = 0
+        self.window = window
+        sinceWidened = 0
+        isBehind = false
         queue.removeAll()
         if wasLarge { queue.shrink() }
         wasLarge = false
@@ -74,8 +82,10 @@ struct HTTP2StreamTable: ~Copyable {
     private var values: [UnsafeMutablePointer<HTTP2Stream>?] = unsafe []
     private var spare: [UnsafeMutablePointer<HTTP2Stream>] = unsafe []
     private(set) var count = 0
+    private let window: Int
 
-    init() {}
+    /// - Parameter window: with which each stream begins.
+    init(window: Int) { self.window = window }
 
     deinit {
         // SAFETY: each state is initialised, owned here, and stands in one place only.
@@ -105,7 +115,7 @@ struct HTTP2StreamTable: ~Copyable {
     mutating func insert(_ id: StreamID) -> UnsafeMutablePointer<HTTP2Stream> {
         let stream = unsafe spare.popLast() ?? make()
         // SAFETY: initialised and owned here.
-        unsafe stream.pointee.reset(id: id)
+        unsafe stream.pointee.reset(id: id, window: window)
         unsafe place(stream, id)
         return unsafe stream
     }
@@ -188,7 +198,7 @@ struct HTTP2StreamTable: ~Copyable {
 
     private mutating func keep(_ stream: UnsafeMutablePointer<HTTP2Stream>) {
         // SAFETY: initialised and owned here; a spare state holds no peer's bytes.
-        unsafe stream.pointee.reset(id: 0)
+        unsafe stream.pointee.reset(id: 0, window: window)
         guard unsafe spare.count < Self.spareLimit else {
             unsafe stream.deinitialize(count: 1)
             unsafe stream.deallocate()
