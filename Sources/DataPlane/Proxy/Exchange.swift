@@ -70,6 +70,9 @@ struct Exchange: ~Copyable {
     /// Bytes that the other side has not been told it may send again.
     var owedDownstream = 0
     var owedUpstream = 0
+    /// Since when they are kept from it; `distantFuture` while they are not.
+    var heldDownstream = Instant.distantFuture
+    var heldUpstream = Instant.distantFuture
     let began: Instant
     var deadline = Instant.distantFuture
     var tryDeadline = Instant.distantFuture

@@ -22,6 +22,8 @@ internal import Wire
 extension Worker {
     /// The most of a body that is kept for repeating it (PROTOCOLS section 4).
     static let repeatLimit = 65_536
+    /// Whoever keeps a stream's queue full for longer reads slowly: below 4 MB/s its window stays small.
+    static let lag = Duration.milliseconds(50)
 
     mutating func startExchange(_ handle: Handle, _ stream: StreamID, endStream: Bool) {
         let now = reactor.now
@@ -320,8 +322,13 @@ extension Worker {
         let upstream = exchanges[exchange].upstream
         if outbound.contains(upstream) {
             let queued = outbound[upstream].connection.link.session?.queued(exchanges[exchange].upstreamStream) ?? 0
-            if queued > Self.streamQueue { return }
+            if queued > Self.streamQueue {
+                exchanges[exchange].heldDownstream = min(exchanges[exchange].heldDownstream, reactor.now)
+                return
+            }
         }
+        let hasLagged = reactor.now > exchanges[exchange].heldDownstream + Self.lag
+        exchanges[exchange].heldDownstream = .distantFuture
         exchanges[exchange].owedDownstream = 0
         if exchanges[exchange].kept.count > Self.repeatLimit {
             dropKept(exchange)
@@ -329,7 +336,7 @@ extension Worker {
         }
         let handle = exchanges[exchange].downstream
         guard inbound.contains(handle) else { return }
-        inbound[handle].connection.link.session?.consume(exchanges[exchange].stream, owed)
+        inbound[handle].connection.link.session?.consume(exchanges[exchange].stream, owed, lagged: hasLagged)
         markInbound(handle)
     }
 

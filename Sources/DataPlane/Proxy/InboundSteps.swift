@@ -218,6 +218,7 @@ extension Worker {
         swap(&early, &inbound[handle].connection.early)
         inbound[handle].connection.link.feed(early)
         drainInbound(handle)
+        if inbound.contains(handle) { timeHead(handle) }
         markInbound(handle)
     }
 

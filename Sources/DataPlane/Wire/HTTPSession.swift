@@ -134,8 +134,10 @@ package struct HTTPSession: ~Copyable {
     }
 
     /// Body bytes of `data` events have been passed on or dropped: the peer may send as many again.
-    package mutating func consume(_ stream: StreamID, _ count: Int) {
-        two?.value.consume(stream, count)
+    ///
+    /// - Parameter lagged: whoever takes them was slow: the stream's window does not grow.
+    package mutating func consume(_ stream: StreamID, _ count: Int, lagged: Bool = false) {
+        two?.value.consume(stream, count, lagged: lagged)
         one?.value.consume(stream, count)
     }
 

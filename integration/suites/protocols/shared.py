@@ -29,7 +29,7 @@ def nginx():
     with open(os.path.join(folder, "nginx.conf"), "w") as file:
         file.write(f"""user root; daemon off; error_log stderr; pid {folder}/pid; worker_processes 1; events {{ worker_connections 256; }}
 http {{ access_log off; client_body_temp_path {folder}/body; proxy_temp_path {folder}/p; fastcgi_temp_path {folder}/f; uwsgi_temp_path {folder}/u;
-scgi_temp_path {folder}/s; client_max_body_size 100m;
+scgi_temp_path {folder}/s; client_max_body_size 400m;
 server {{ listen 127.0.0.1:8081; root {folder}; location = /nothing {{ return 204; }}
 location = /echo {{ proxy_pass http://127.0.0.1:8091; proxy_set_header Host $http_host; }} }}
 server {{ listen 127.0.0.1:8091; location / {{ return 200 "$request_method $request_uri $host $content_length\\n"; }} }} }}

@@ -27,6 +27,8 @@ struct HTTP2Inbox: ~Copyable {
     var held = 0
     /// Body bytes that the connection's window was not given back for.
     var uncredited = 0
+    /// By how much the windows of live streams have grown.
+    var grown = 0
     /// The stream whose head has begun and is not complete; 0 for none.
     private(set) var headStream: StreamID = 0
     var sawSettings = false
@@ -180,7 +182,6 @@ struct HTTP2Inbox: ~Copyable {
         held += bytes.count
         uncredited += bytes.count
         unsafe stream.pointee.unconsumed += bytes.count
-        if unsafe stream.pointee.unconsumed * 2 > stream.pointee.window { unsafe stream.pointee.isBehind = true }
         events.appendData(id, offset: offset, count: bytes.count)
         return false
     }
@@ -204,6 +205,7 @@ struct HTTP2Inbox: ~Copyable {
         let flags = unsafe stream.pointee.flags
         guard !flags.contains(.closed) else { return }
         active -= 1
+        unsafe grown -= stream.pointee.window - streams.window
         unsafe stream.pointee.flags.insert(.closed)
         guard flags.contains(.announced), !flags.contains(.abandoned) else {
             unsafe drop(stream)

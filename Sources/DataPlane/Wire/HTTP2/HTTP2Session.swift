@@ -160,7 +160,8 @@ package struct HTTP2Session: ~Copyable {
     }
 
     /// Body bytes have been passed on (or dropped): the peer may send as many again.
-    package mutating func consume(_ id: StreamID, _ count: Int) {
+    /// - Parameter lagged: the reader was slow to take them: its window does not grow.
+    package mutating func consume(_ id: StreamID, _ count: Int, lagged: Bool = false) {
         guard count > 0, failure == nil, let stream = unsafe inbox.pointee.streams.find(id) else { return }
         // SAFETY: a state found in the table is initialised.
         let credit = unsafe min(count, stream.pointee.unconsumed)
@@ -172,6 +173,7 @@ package struct HTTP2Session: ~Copyable {
         if !flags.contains(.closed) {
             isDry = false
             _ = unsafe nghttp2_session_consume_stream(session, id, credit)
+            if lagged { unsafe stream.pointee.hasLagged = true }
             unsafe widen(id, stream, by: credit)
             return
         }
@@ -190,19 +192,21 @@ package struct HTTP2Session: ~Copyable {
         _ = unsafe nghttp2_session_consume_connection(session, owed)
     }
 
-    /// A stream whose reader kept up with a whole window gets a larger one, as long as the connection holds little.
+    /// A stream whose reader kept up with a whole window gets a larger one, as far as the connection has any to give.
     private mutating func widen(_ id: StreamID, _ stream: UnsafeMutablePointer<HTTP2Stream>, by credit: Int) {
         // SAFETY: a state found in the table is initialised.
         unsafe stream.pointee.sinceWidened += credit
         guard unsafe stream.pointee.sinceWidened >= stream.pointee.window else { return }
         unsafe stream.pointee.sinceWidened = 0
-        let keptUp = unsafe !stream.pointee.isBehind
-        unsafe stream.pointee.isBehind = false
+        let keptUp = unsafe !stream.pointee.hasLagged
+        unsafe stream.pointee.hasLagged = false
         let wider = unsafe min(stream.pointee.window * 2, settings.largestStreamWindow)
-        guard keptUp, unsafe wider > stream.pointee.window, unsafe inbox.pointee.held <= settings.heldBytes / 4,
+        let growth = unsafe wider - stream.pointee.window
+        guard keptUp, growth > 0, unsafe inbox.pointee.grown + growth <= settings.windowGrowth,
             unsafe !stream.pointee.flags.contains(.remoteEnded)
         else { return }
         unsafe stream.pointee.window = wider
+        unsafe inbox.pointee.grown += growth
         _ = unsafe nghttp2_session_set_local_window_size(
             session, UInt8(NGHTTP2_FLAG_NONE.rawValue), id, Int32(clamping: wider))
     }

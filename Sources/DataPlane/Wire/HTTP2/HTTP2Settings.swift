@@ -6,8 +6,11 @@ package struct HTTP2Settings: Sendable {
     package var encoderTable = 4_096
     /// SETTINGS_INITIAL_WINDOW_SIZE: body bytes of one stream that we hold unconsumed.
     package var streamWindow = 262_144
-    /// To what the window of a stream grows whose reader keeps up: 10 MiB/s over 80 ms need 840 KB in flight.
+    /// To what the window of a stream grows whose reader keeps up. Credit comes in halves of it, so that as little as half a window
+    /// may be in flight: 10 MiB/s over 80 ms need 840 KB.
     package var largestStreamWindow = 262_144
+    /// By how much the windows of all streams of a connection may have grown: whoever stops reading after that holds it.
+    package var windowGrowth = 0
     /// Body bytes of all streams that may be in flight to us. They are given back as they come, not as they are consumed: a slow
     /// reader's bytes must not stop the others (as grpc-go does it, transport/flowcontrol.go). Measured: larger buys rate over a
     /// WAN, not CPU.
@@ -24,9 +27,12 @@ package struct HTTP2Settings: Sendable {
         var settings = HTTP2Settings()
         settings.decoderTable = 65_536
         settings.encoderTable = 65_536
-        settings.largestStreamWindow = 2_097_152
+        settings.streamWindow = 131_072
+        settings.largestStreamWindow = 4_194_304
+        settings.windowGrowth = 8_388_608
         settings.connectionWindow = 16_777_216
-        settings.heldBytes = 33_554_432
+        // 448 readers that have stopped hold no other one up.
+        settings.heldBytes = 67_108_864
         return settings
     }
 

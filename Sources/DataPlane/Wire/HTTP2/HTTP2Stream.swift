@@ -46,9 +46,9 @@ struct HTTP2Stream: ~Copyable {
     var unconsumed = 0
     /// Our window for it, as announced.
     var window = 0
-    /// Body bytes consumed since the window was last judged, and whether more than half a window lay unconsumed meanwhile.
+    /// Body bytes consumed since the window was last judged, and whether its reader lagged meanwhile.
     var sinceWidened = 0
-    var isBehind = false
+    var hasLagged = false
     /// Body bytes to send.
     var queue = ByteBuffer()
     /// The head and trailers that nghttp2 refers to until their frames are written.
@@ -64,7 +64,7 @@ struct HTTP2Stream: ~Copyable {
         unconsumed = 0
         self.window = window
         sinceWidened = 0
-        isBehind = false
+        hasLagged = false
         queue.removeAll()
         if wasLarge { queue.shrink() }
         wasLarge = false
@@ -82,7 +82,7 @@ struct HTTP2StreamTable: ~Copyable {
     private var values: [UnsafeMutablePointer<HTTP2Stream>?] = unsafe []
     private var spare: [UnsafeMutablePointer<HTTP2Stream>] = unsafe []
     private(set) var count = 0
-    private let window: Int
+    let window: Int
 
     /// - Parameter window: with which each stream begins.
     init(window: Int) { self.window = window }
