@@ -162,6 +162,7 @@ extension Worker {
         _ exchange: Handle, _ handle: Handle, _ configuration: ProxyConfiguration
     ) -> Verdict {
         exchanges[exchange].reporter = .destination
+        if let port = healthPort(exchange, handle, configuration) { return .knock(port: port) }
         guard let peer = inbound[handle].peer, let destination = inbound[handle].destination,
             let current = configuration.table.current(destination)
         else { return .refuse(.noRoute) }
@@ -171,7 +172,6 @@ extension Worker {
         case .ownWorkload, .ownGateway: break
         case .ownBroker, .foreign, .unknown: return .refuse(.notAllowed)
         }
-        if isHealthQuestion(exchange) { return .knock(port: current.ownTargetPort) }
         let isQuestion = readProbe(exchange, part)
         guard current.port.appProtocol.isHTTP || isQuestion else { return .refuse(.noRoute) }
         let isOurs = exchanges[exchange].head.says(.authority, current.authority)
@@ -210,6 +210,21 @@ extension Worker {
     /// `meshfed-deadline` and `meshfed-attempts` of one of our proxies: they may only tighten.
     private mutating func readLimits(_ exchange: Handle) -> Reason? {
         exchanges[exchange].tighten(now: reactor.now) ? nil : .requestInvalid
+    }
+
+    /// The app's port that a neighbour's health probe asks for, of whatever protocol: the question itself is always HTTP.
+    private mutating func healthPort(
+        _ exchange: Handle, _ handle: Handle, _ configuration: ProxyConfiguration
+    ) -> UInt16? {
+        switch inbound[handle].part {
+        case .ownWorkload, .ownGateway: break
+        case .ownBroker, .foreign, .unknown: return nil
+        }
+        guard isHealthQuestion(exchange) else { return nil }
+        let serverName = inbound[handle].serverName
+        guard let named = configuration.table.destination(serverName: serverName.span) else { return nil }
+        exchanges[exchange].destination = named
+        return named.ownTargetPort
     }
 
     private mutating func isHealthQuestion(_ exchange: Handle) -> Bool {

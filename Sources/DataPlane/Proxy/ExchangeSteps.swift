@@ -22,6 +22,8 @@ internal import Wire
 extension Worker {
     /// The most of a body that is kept for repeating it (PROTOCOLS section 4).
     static let repeatLimit = 65_536
+    /// Whoever keeps a stream's queue full for longer reads slowly: below 4 MB/s its window stays small.
+    static let lag = Duration.milliseconds(50)
 
     mutating func startExchange(_ handle: Handle, _ stream: StreamID, endStream: Bool) {
         let now = reactor.now
@@ -164,7 +166,7 @@ extension Worker {
             return Target(
                 address: address.withPort(port), serverName: [], use: isHTTP2 ? .plainHTTP2 : .plainHTTP1,
                 expectation: .anybody, context: nil, isProxy: false, isGateway: false,
-                connectTimeout: exchanges[exchange].destination?.traffic.connectTimeout ?? .seconds(2))
+                times: exchanges[exchange].destination.map { ConnectionTimes($0.traffic) } ?? .standard)
         case .probe: return probeTargets(exchange, configuration)
         }
     }
@@ -196,6 +198,7 @@ extension Worker {
             answer(exchange, .deadline)
             return
         }
+        if exchanges[exchange].isUpgrade, !outbound[connection].connection.link.isHTTP2 { completeUpgrade() }
         let hasBody = !exchanges[exchange].kept.isEmpty
         let endsNow = exchanges[exchange].requestEnded && !hasBody && !exchanges[exchange].hasTrailers
         let stream: StreamID
@@ -235,6 +238,16 @@ extension Worker {
         exchanges[exchange].tryDeadline = perTry > .zero ? now + perTry : .distantFuture
         armTimer(exchange)
         markOutbound(connection)
+    }
+
+    /// HTTP/2 knows no key of a WebSocket (RFC 8441 5); servers of HTTP/1.1 insist on one.
+    private mutating func completeUpgrade() {
+        guard outgoing.says(.protocol, "websocket") else { return }
+        let name: StaticString = "sec-websocket-key"
+        if outgoing.contains(named: name) { return }
+        text.removeAll()
+        WebSocketKey.append(random.next(), random.next(), to: &text)
+        outgoing.append(name: name, text)
     }
 
     /// An assertion of our own, where this hop is the first to say who calls.
@@ -310,8 +323,13 @@ extension Worker {
         let upstream = exchanges[exchange].upstream
         if outbound.contains(upstream) {
             let queued = outbound[upstream].connection.link.session?.queued(exchanges[exchange].upstreamStream) ?? 0
-            if queued > Self.streamQueue { return }
+            if queued > Self.streamQueue {
+                exchanges[exchange].heldDownstream = min(exchanges[exchange].heldDownstream, reactor.now)
+                return
+            }
         }
+        let hasLagged = reactor.now > exchanges[exchange].heldDownstream + Self.lag
+        exchanges[exchange].heldDownstream = .distantFuture
         exchanges[exchange].owedDownstream = 0
         if exchanges[exchange].kept.count > Self.repeatLimit {
             dropKept(exchange)
@@ -319,7 +337,7 @@ extension Worker {
         }
         let handle = exchanges[exchange].downstream
         guard inbound.contains(handle) else { return }
-        inbound[handle].connection.link.session?.consume(exchanges[exchange].stream, owed)
+        inbound[handle].connection.link.session?.consume(exchanges[exchange].stream, owed, lagged: hasLagged)
         markInbound(handle)
     }
 
@@ -471,6 +489,8 @@ extension Exchange {
         let facts = methodFacts
         method = facts.isRepeatable ? .repeatable : .other
         isGRPC = facts.isGRPC
+        isUpgrade = head.contains(.protocol)
+        if isUpgrade { method = .other }
     }
 
     private var methodFacts: (isRepeatable: Bool, isGRPC: Bool) {

@@ -148,12 +148,18 @@ extension Worker {
         let handle = exchanges[exchange].downstream
         if inbound.contains(handle) {
             let queued = inbound[handle].connection.link.session?.queued(exchanges[exchange].stream) ?? 0
-            if queued > Self.streamQueue { return }
+            if queued > Self.streamQueue {
+                exchanges[exchange].heldUpstream = min(exchanges[exchange].heldUpstream, reactor.now)
+                return
+            }
         }
+        let hasLagged = reactor.now > exchanges[exchange].heldUpstream + Self.lag
+        exchanges[exchange].heldUpstream = .distantFuture
         exchanges[exchange].owedUpstream = 0
         let connection = exchanges[exchange].upstream
         guard outbound.contains(connection) else { return }
-        outbound[connection].connection.link.session?.consume(exchanges[exchange].upstreamStream, owed)
+        outbound[connection].connection.link.session?.consume(
+            exchanges[exchange].upstreamStream, owed, lagged: hasLagged)
         markOutbound(connection)
     }
 

@@ -143,6 +143,7 @@ package struct Worker: ~Copyable {
             case .adopt(let descriptor, let role, let peer):
                 admitSocket(Socket(adopting: descriptor), role: role, peer: peer)
             case .drain: drain()
+            case .hold(let instant): reactor.hold(at: instant)
             case .report(let answer):
                 answer(
                     WorkerReport(

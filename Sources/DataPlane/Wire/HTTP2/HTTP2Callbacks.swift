@@ -50,11 +50,9 @@ enum HTTP2Callbacks {
             if isUnwanted { _ = unsafe nghttp2_session_consume(session, id, count) }
             return 0
         }
-        unsafe nghttp2_session_callbacks_set_on_stream_close_callback(table) { session, id, code, user in
+        unsafe nghttp2_session_callbacks_set_on_stream_close_callback(table) { _, id, code, user in
             guard let cell = unsafe user?.assumingMemoryBound(to: HTTP2Inbox.self) else { return 0 }
-            let owed = unsafe cell.pointee.close(id, code)
-            // Else the connection's window leaks with every stream that ends before its body is drained.
-            if owed > 0 { _ = unsafe nghttp2_session_consume_connection(session, owed) }
+            unsafe cell.pointee.close(id, code)
             return 0
         }
         unsafe nghttp2_session_callbacks_set_on_frame_recv_callback(table) { _, frame, user in
