@@ -37,15 +37,4 @@ extension HeaderBlock {
         for index in 0..<count where nameBytes(at: index).equals(name) { return true }
         return false
     }
-
-    /// Copies one field of another block.
-    package mutating func append(copying index: Int, of other: borrowing HeaderBlock) {
-        if other.name(at: index) == .other {
-            append(
-                name: other.nameBytes(at: index), value: other.value(at: index), sensitive: other.isSensitive(at: index)
-            )
-        } else {
-            append(other.name(at: index), other.value(at: index), sensitive: other.isSensitive(at: index))
-        }
-    }
 }
