@@ -453,6 +453,14 @@ extension Worker {
     }
 }
 
+extension HeaderBlock {
+    /// Its answer, errors too, is gRPC's.
+    var isGRPC: Bool {
+        let type = value(of: .contentType)
+        return type.count >= 16 && type.extracting(0..<16).equals("application/grpc")
+    }
+}
+
 extension Exchange {
     /// When its timer has something to look at; `distantFuture` for never.
     var nextDeadline: Instant {
@@ -477,8 +485,7 @@ extension Exchange {
         let isRepeatable =
             name.equals("GET") || name.equals("HEAD") || name.equals("OPTIONS") || name.equals("PUT")
             || name.equals("DELETE")
-        let type = head.value(of: .contentType)
-        return (isRepeatable, type.count >= 16 && type.extracting(0..<16).equals("application/grpc"))
+        return (isRepeatable, head.isGRPC)
     }
 
     /// The request's trailers, without what only the mesh may say.

@@ -11,7 +11,7 @@ struct HTTP2Inbox: ~Copyable {
     var slab = ByteBuffer()
     var heads = HeadQueue()
     var streams = HTTP2StreamTable()
-    var glitches = HTTP2Glitches()
+    var glitches: HTTP2Glitches
     /// The caller's buffer, lent for the length of one `produce`.
     var output = ByteBuffer()
     var outputLimit = 0
@@ -25,6 +25,10 @@ struct HTTP2Inbox: ~Copyable {
     var active = 0
     var sawSettings = false
     var sawGoAway = false
+    /// PINGs of ours that are not answered yet.
+    var pingsSent = 0
+    /// Server: the peer's stream ids run out (HOSTILE 74).
+    var isExhausted = false
     /// The code of a GOAWAY that the library sent by itself.
     var fatalCode: UInt32?
     /// We ended the connection on purpose.
@@ -37,9 +41,10 @@ struct HTTP2Inbox: ~Copyable {
         let code: UInt32
     }
 
-    init(role: HTTPRole, limits: HTTPLimits) {
+    init(role: HTTPRole, limits: HTTPLimits, settings: HTTP2Settings) {
         self.role = role
         self.limits = limits
+        glitches = HTTP2Glitches(role: role, cancelBurst: settings.cancelBurst, cancelRate: settings.cancelRate)
     }
 
     // MARK: Heads
@@ -50,6 +55,7 @@ struct HTTP2Inbox: ~Copyable {
         guard role == .server, unsafe streams.find(id) == nil else { return }
         _ = unsafe streams.insert(id)
         active += 1
+        if id > HTTP2Session.lastUsableStream { isExhausted = true }
     }
 
     mutating func field(_ name: Span<UInt8>, _ value: Span<UInt8>, sensitive: Bool) {
@@ -67,7 +73,7 @@ struct HTTP2Inbox: ~Copyable {
         // SAFETY: a state found in the table is initialised, and only this code reaches it.
         if endStream { unsafe stream.pointee.flags.insert(.remoteEnded) }
         guard unsafe stream.pointee.flags.isDisjoint(with: [.abandoned, .violated, .closed]) else { return }
-        if isOversized { glitches.heads.spend() } else { glitches.earnHead() }
+        if isOversized { glitches.spend(.heads) } else { glitches.earnHead() }
         switch role {
         case .server:
             if unsafe stream.pointee.flags.contains(.announced) {
@@ -135,7 +141,7 @@ struct HTTP2Inbox: ~Copyable {
         if unsafe stream.pointee.flags.contains(.discardsBody) { return }
         HTTP2Rules.cleanTrailers(&heads.building)
         if heads.building.isEmpty {
-            glitches.heads.spend()
+            glitches.spend(.heads)
             events.append(.endStream(id))
             return
         }
@@ -275,7 +281,7 @@ struct HTTP2Inbox: ~Copyable {
         // SAFETY: see endHead.
         unsafe output.append(stream.pointee.queue.bytes.extracting(first: count))
         unsafe stream.pointee.queue.consume(count)
-        glitches.earnSent()
+        glitches.earnSent(count)
         if unsafe stream.pointee.flags.contains(.aboveLow),
             unsafe stream.pointee.queue.count <= limits.sendLowWater
         {

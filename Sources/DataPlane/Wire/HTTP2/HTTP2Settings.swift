@@ -9,6 +9,11 @@ package struct HTTP2Settings: Sendable {
     /// Body bytes of all streams that we hold unconsumed. Measured: larger buys rate over a WAN, not CPU.
     package var connectionWindow = 1_048_576
     package var maxConcurrentStreams = 1_024
+    /// RST_STREAM that the peer may send at once beyond the streams that end cleanly; above it ENHANCE_YOUR_CALM. nghttp2's own
+    /// figures (1,000 and 33).
+    package var cancelBurst = 1_000
+    /// How many more each second.
+    package var cancelRate = 33
 
     package init() {}
 
@@ -18,6 +23,9 @@ package struct HTTP2Settings: Sendable {
         settings.decoderTable = 65_536
         settings.encoderTable = 65_536
         settings.connectionWindow = 4_194_304
+        // It carries many callers, who may all cancel at once: ten times the streams of a connection.
+        settings.cancelBurst = 10_240
+        settings.cancelRate = 1_024
         return settings
     }
 
