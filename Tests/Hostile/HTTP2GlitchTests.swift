@@ -31,7 +31,8 @@ import Wire
         ("63: PING", .pings, { _ in }, { frames, _ in frames.add(6, 0, 0, [UInt8](repeating: 7, count: 8)) }),
         ("63: answers to no PING", .pings, { _ in }, { frames, _ in frames.add(6, 1, 0, [1, 2, 3, 4, 5, 6, 7, 8]) }),
         ("63: SETTINGS", .settings, { _ in }, { frames, _ in frames.add(4, 0, 0, []) }),
-        ("64: GOAWAY", .goAways, { _ in }, { frames, _ in frames.add(7, 0, 0, [UInt8](repeating: 0, count: 8)) }),
+        // Without a stream the first one ends the connection.
+        ("64: GOAWAY", .goAways, { $0.request(1, endStream: false) }, { frames, _ in frames.add(7, 0, 0, [UInt8](repeating: 0, count: 8)) }),
         ("64: empty DATA", .emptyData, { $0.request(1, endStream: false) }, { frames, _ in frames.add(0, 0, 1, []) }),
         (
             "64: DATA of padding", .emptyData, { $0.request(1, endStream: false) },
@@ -70,6 +71,8 @@ import Wire
         #expect(session.takeGlitches().isEmpty == true)
         #expect(told.closed.values.allSatisfy { $0 != .none }, "\(flood.name)")
     }
+
+    @Test func everyKindHasItsPlace() { #expect(HTTP2Glitch.allCases.map(\.rawValue) == Array(0..<9)) }
 
     /// 59: the library counts these; the answer is ours.
     @Test func continuationsWithoutEndAreCalmed() {

@@ -23,7 +23,7 @@ PREFACE = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"
 DATA, HEADERS, PRIORITY, RST, SETTINGS, PUSH, PING, GOAWAY, WINDOW, CONTINUATION = range(10)
 # How much slower and larger the programs may be than as they are shipped (sanitizers).
 SLOWNESS = float(os.environ.get("MESHFED_SLOWNESS", "1"))
-NO_ERROR, PROTOCOL_ERROR, INTERNAL_ERROR, FLOW_CONTROL, CANCEL, CALM = 0, 1, 2, 3, 8, 11
+NO_ERROR, PROTOCOL_ERROR, INTERNAL_ERROR, FLOW_CONTROL, STREAM_CLOSED, CANCEL, CALM = 0, 1, 2, 3, 5, 8, 11
 
 
 def service(name):
@@ -261,6 +261,14 @@ def frame(kind, flags, stream, body=b""):
     return len(body).to_bytes(3, "big") + bytes((kind, flags)) + stream.to_bytes(4, "big") + body
 
 
+def split(flags, stream, block):
+    """HEADERS and as many CONTINUATIONs as the block needs."""
+    pieces = [block[at:at + 16_384] for at in range(0, len(block), 16_384)]
+    last = len(pieces) - 1
+    return b"".join(frame(CONTINUATION if index else HEADERS, (0 if index else flags) | (4 if index == last else 0), stream, piece)
+                    for index, piece in enumerate(pieces))
+
+
 def literal(fields):
     """HPACK without the table: any bytes for names and values."""
     def text(value):
@@ -388,7 +396,10 @@ class TwoApp:
         self.listener.shutdown(socket.SHUT_RDWR)
         self.listener.close()
         for connection in self.connections:
-            reset(connection)
+            try:
+                reset(connection)
+            except OSError:
+                pass  # It had ended before.
 
     def accept(self):
         while True:

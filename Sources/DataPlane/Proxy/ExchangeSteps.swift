@@ -189,7 +189,8 @@ extension Worker {
         guard exchanges.contains(exchange), let configuration else { return }
         let now = reactor.now
         let writer = RequestHead(
-            isGateway: settings.isGateway, ownID: configuration.svid.id, hopName: configuration.table.hopName,
+            isGateway: settings.isGateway, isSecure: outbound[connection].connection.link.transport.isSecure,
+            ownID: configuration.svid.id, hopName: configuration.table.hopName,
             trace: exchanges[exchange].trace.child(random: &random), token: ownToken(exchange), now: now)
         guard writer.write(exchanges[exchange], into: &outgoing, &text) else {
             answer(exchange, .deadline)
