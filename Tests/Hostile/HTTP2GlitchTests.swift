@@ -32,7 +32,10 @@ import Wire
         ("63: answers to no PING", .pings, { _ in }, { frames, _ in frames.add(6, 1, 0, [1, 2, 3, 4, 5, 6, 7, 8]) }),
         ("63: SETTINGS", .settings, { _ in }, { frames, _ in frames.add(4, 0, 0, []) }),
         // Without a stream the first one ends the connection.
-        ("64: GOAWAY", .goAways, { $0.request(1, endStream: false) }, { frames, _ in frames.add(7, 0, 0, [UInt8](repeating: 0, count: 8)) }),
+        (
+            "64: GOAWAY", .goAways, { $0.request(1, endStream: false) },
+            { frames, _ in frames.add(7, 0, 0, [UInt8](repeating: 0, count: 8)) }
+        ),
         ("64: empty DATA", .emptyData, { $0.request(1, endStream: false) }, { frames, _ in frames.add(0, 0, 1, []) }),
         (
             "64: DATA of padding", .emptyData, { $0.request(1, endStream: false) },
