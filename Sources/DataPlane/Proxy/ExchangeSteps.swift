@@ -192,7 +192,8 @@ extension Worker {
         guard exchanges.contains(exchange), let configuration else { return }
         let now = reactor.now
         let writer = RequestHead(
-            isGateway: settings.isGateway, ownID: configuration.svid.id, hopName: configuration.table.hopName,
+            isGateway: settings.isGateway, isSecure: outbound[connection].connection.link.transport.isSecure,
+            ownID: configuration.svid.id, hopName: configuration.table.hopName,
             trace: exchanges[exchange].trace.child(random: &random), token: ownToken(exchange), now: now)
         guard writer.write(exchanges[exchange], into: &outgoing, &text) else {
             answer(exchange, .deadline)
@@ -472,6 +473,14 @@ extension Worker {
     }
 }
 
+extension HeaderBlock {
+    /// Its answer, errors too, is gRPC's.
+    var isGRPC: Bool {
+        let type = value(of: .contentType)
+        return type.count >= 16 && type.extracting(0..<16).equals("application/grpc")
+    }
+}
+
 extension Exchange {
     /// When its timer has something to look at; `distantFuture` for never.
     var nextDeadline: Instant {
@@ -498,8 +507,7 @@ extension Exchange {
         let isRepeatable =
             name.equals("GET") || name.equals("HEAD") || name.equals("OPTIONS") || name.equals("PUT")
             || name.equals("DELETE")
-        let type = head.value(of: .contentType)
-        return (isRepeatable, type.count >= 16 && type.extracting(0..<16).equals("application/grpc"))
+        return (isRepeatable, head.isGRPC)
     }
 
     /// The request's trailers, without what only the mesh may say.

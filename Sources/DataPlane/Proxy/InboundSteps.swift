@@ -23,7 +23,7 @@ extension Worker {
                     return
                 }
             } catch {
-                handshakeFailed(error)
+                handshakeFailed(handle, error)
                 closeInbound(handle, abort: false)
                 return
             }
@@ -48,7 +48,7 @@ extension Worker {
         closeInbound(handle, abort: true)
     }
 
-    private mutating func handshakeFailed(_ error: TransportError) {
+    private mutating func handshakeFailed(_ handle: Handle, _ error: TransportError) {
         guard error.isTLS else { return }
         let word: [UInt8] =
             switch error {
@@ -59,6 +59,8 @@ extension Worker {
         let side = metrics.intern(Array("downstream".utf8))
         let reason = metrics.intern(word)
         metrics.count(.handshakeFailures, side, reason)
+        writeFault(
+            "handshake_failure", .downstream, word, inbound[handle].connection.peerAddress, nil, [], error.description)
     }
 
     /// TLS stands: who is it, what does it want, what does it speak.
@@ -254,10 +256,13 @@ extension Worker {
             case .endStream(let stream):
                 let exchange = inbound[handle].connection.streams.owner(of: stream)
                 if exchanges.contains(exchange) { requestEnded(exchange) }
-            case .closed(let stream, _):
+            case .closed(let stream, let error):
                 let exchange = inbound[handle].connection.streams.owner(of: stream)
                 inbound[handle].connection.streams.remove(stream)
-                if exchanges.contains(exchange) { downstreamClosed(exchange) }
+                if exchanges.contains(exchange) {
+                    if error == .violation { blameCaller(exchange, handle) }
+                    downstreamClosed(exchange)
+                }
             case .writable(let stream):
                 let exchange = inbound[handle].connection.streams.owner(of: stream)
                 if exchanges.contains(exchange) { downstreamWritable(exchange) }
@@ -268,6 +273,15 @@ extension Worker {
             case .goAway, .pong: break
             }
         }
+    }
+
+    /// The rest of a request was no HTTP: that is what is reported, not that its caller left.
+    private mutating func blameCaller(_ exchange: Handle, _ handle: Handle) {
+        guard exchanges[exchange].status == 0, exchanges[exchange].reason == nil else { return }
+        let status = inbound[handle].connection.link.session?.failure?.status ?? 0
+        inbound[handle].hasFailedExchange = true
+        exchanges[exchange].status = UInt16(clamping: status == 0 ? 400 : status)
+        exchanges[exchange].reason = status.isTooLarge ? .tooLarge : .requestInvalid
     }
 
     mutating func flushInbound(_ handle: Handle) {
@@ -286,6 +300,7 @@ extension Worker {
         if inbound[handle].connection.phase == .relay {
             downstreamDrained(inbound[handle].relay, handle)
         } else if inbound[handle].connection.link.isOver {
+            noteInboundFault(handle)
             finishInbound(handle)
         } else if inbound[handle].connection.phase == .closing, !inbound[handle].connection.link.isHTTP {
             // A stream that was refused: our word is written, and the peer has gone.
@@ -353,6 +368,8 @@ extension Worker {
     mutating func closeInbound(_ handle: Handle, abort: Bool) {
         guard inbound.contains(handle) else { return }
         if abort { inbound[handle].connection.link.transport.abort() }
+        noteInboundFault(handle)
+        takeGlitches(.downstream, inbound[handle].connection.link.session?.takeGlitches() ?? [])
         let relay = inbound[handle].relay
         inbound[handle].relay = .none
         for exchange in inbound[handle].connection.streams.all where exchanges.contains(exchange) {

@@ -55,6 +55,8 @@ struct Outbound: ~Copyable {
     var isReused = false
     /// When bytes last came.
     var lastHeard: Instant
+    /// What its peer did wrong was counted.
+    var isFaultNoted = false
     /// A PING of ours is unanswered since then.
     var pingedAt: Instant?
 

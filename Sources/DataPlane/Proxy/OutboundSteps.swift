@@ -361,6 +361,8 @@ extension Worker {
         guard outbound.contains(handle) else { return }
         let wasConnecting = outbound[handle].connection.phase == .connecting
         let sawSettings = outbound[handle].connection.sawSettings
+        noteOutboundFault(handle)
+        takeGlitches(.upstream, outbound[handle].connection.link.session?.takeGlitches() ?? [])
         if outbound[handle].connection.link.mustAbort { outbound[handle].connection.link.transport.abort() }
         pool.remove(handle, from: outbound[handle].connection.key)
         let purpose = outbound[handle].purpose
@@ -368,10 +370,14 @@ extension Worker {
         swap(&waiting, &outbound[handle].connection.waiting)
         let live = outbound[handle].connection.streams.all
         let isSecure = outbound[handle].connection.link.transport.isSecure
+        let address = outbound[handle].connection.key.address
+        let serverName = outbound[handle].serverName
         outbound.remove(handle)
         if error.isTLS {
             let side = metrics.intern(Array("upstream".utf8))
-            metrics.count(.handshakeFailures, side, metrics.intern(Array("tls".utf8)))
+            let word = Array("tls".utf8)
+            metrics.count(.handshakeFailures, side, metrics.intern(word))
+            writeFault("handshake_failure", .upstream, word, address, nil, serverName, error.description)
         }
         let cause = FailureCause(error, wasConnecting: wasConnecting, isUnanswered: isSecure && !sawSettings)
         switch purpose {

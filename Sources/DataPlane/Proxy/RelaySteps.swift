@@ -87,6 +87,7 @@ extension Worker {
             guard let parsed = try ProxyHeader.parse(inbound[handle].connection.early) else { return }
             header = parsed
         } catch {
+            noteFault(.downstream, Array("\(error.word)".utf8), of: handle)
             closeInbound(handle, abort: true)
             return
         }

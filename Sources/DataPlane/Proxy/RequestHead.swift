@@ -7,6 +7,8 @@ internal import Wire
 /// Writes the head of one try: what the app wrote, without what only the mesh may say, and what the next hop has to know.
 struct RequestHead {
     let isGateway: Bool
+    /// The next hop is reached by TLS.
+    let isSecure: Bool
     let ownID: SPIFFEID
     /// What a gateway adds to `meshfed-hops`.
     let hopName: [UInt8]
@@ -37,7 +39,7 @@ struct RequestHead {
             default: head.append(copying: index, of: exchange.head)
             }
         }
-        head.append(.scheme, isProxyNext ? "https" : "http")
+        head.append(.scheme, isSecure ? "https" : "http")
         text.removeAll()
         trace.append(into: &text)
         head.append(.traceparent, text)

@@ -232,6 +232,11 @@ extension Worker {
             exchanges[exchange].started = false
         }
         if exchanges[exchange].responseEnded || exchanges[exchange].phase == .answered { return }
+        if exchanges[exchange].phase == .responding, case .reset(let code) = error {
+            exchanges[exchange].reason = .upstreamReset
+            // Its word passes: gRPC's callers get the status that they would get without us. But nobody repeats what has begun.
+            return cutShort(exchange, code: code == HTTP2Code.refusedStream ? HTTP2Code.internalError : code)
+        }
         let isUnanswered =
             outbound.contains(connection)
             && outbound[connection].connection.link.transport.isSecure && !outbound[connection].connection.sawSettings
@@ -315,10 +320,10 @@ extension Worker {
     }
 
     /// The answer broke off in the middle: the caller must see that.
-    mutating func cutShort(_ exchange: Handle) {
+    mutating func cutShort(_ exchange: Handle, code: UInt32 = HTTP2Code.internalError) {
         let handle = exchanges[exchange].downstream
         if inbound.contains(handle) {
-            inbound[handle].connection.link.session?.reset(exchanges[exchange].stream, code: HTTP2Code.internalError)
+            inbound[handle].connection.link.session?.reset(exchanges[exchange].stream, code: code)
             markInbound(handle)
         }
         finish(exchange)

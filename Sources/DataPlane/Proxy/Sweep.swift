@@ -40,6 +40,7 @@ extension Worker {
             let handle = inbound.handle(at: slot)
             if handle.isNone { continue }
             if isCalm {
+                takeGlitches(.downstream, inbound[handle].connection.link.session?.takeGlitches() ?? [])
                 inbound[handle].connection.link.calm(
                     Self.calmSeconds, isIdle: inbound[handle].connection.streams.isEmpty)
             }
@@ -92,6 +93,7 @@ extension Worker {
             drainInbound(handle)
             markInbound(handle)
         } else {
+            noteFault(.downstream, Array("timeout".utf8), of: handle)
             closeInbound(handle, abort: false)
         }
     }
@@ -102,6 +104,7 @@ extension Worker {
             let handle = outbound.handle(at: slot)
             if handle.isNone { continue }
             if isCalm {
+                takeGlitches(.upstream, outbound[handle].connection.link.session?.takeGlitches() ?? [])
                 outbound[handle].connection.link.calm(
                     Self.calmSeconds, isIdle: outbound[handle].connection.streams.isEmpty)
             }

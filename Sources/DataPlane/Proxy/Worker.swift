@@ -55,6 +55,7 @@ package struct Worker: ~Copyable {
     var metrics = WorkerMetrics()
     var labels: RouteLabels?
     var log: AccessLog
+    var faults = FaultGate()
     var random: RandomBits
     var dirtyInbound: [Handle] = []
     var dirtyOutbound: [Handle] = []

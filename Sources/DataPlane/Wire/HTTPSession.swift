@@ -261,6 +261,17 @@ package struct HTTPSession: ~Copyable {
     /// Tells that time went by (at any interval): floods are judged by rate.
     package mutating func pass(seconds: Int) { two?.value.pass(seconds: seconds) }
 
+    /// HTTP/2: the glitch whose flood ended the connection.
+    package var flood: HTTP2Glitch? {
+        switch two {
+        case .some(let session): return session.value.flood
+        case .none: return nil
+        }
+    }
+
+    /// HTTP/2: the glitches since the last time, for the metrics.
+    package mutating func takeGlitches() -> [(kind: HTTP2Glitch, count: Int)] { two?.value.takeGlitches() ?? [] }
+
     /// Gives back the memory that an idle connection does not need.
     package mutating func shrink() {
         two?.value.shrink()

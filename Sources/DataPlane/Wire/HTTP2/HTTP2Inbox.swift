@@ -11,7 +11,7 @@ struct HTTP2Inbox: ~Copyable {
     var slab = ByteBuffer()
     var heads = HeadQueue()
     var streams: HTTP2StreamTable
-    var glitches = HTTP2Glitches()
+    var glitches: HTTP2Glitches
     /// The last authority that was found well-formed: the next one is mostly the same.
     var knownAuthority = ByteBuffer()
     /// The caller's buffer, lent for the length of one `produce`.
@@ -35,6 +35,10 @@ struct HTTP2Inbox: ~Copyable {
     private(set) var headStream: StreamID = 0
     var sawSettings = false
     var sawGoAway = false
+    /// PINGs of ours that are not answered yet.
+    var pingsSent = 0
+    /// Server: the peer's stream ids run out (HOSTILE 74).
+    var isExhausted = false
     /// The code of a GOAWAY that the library sent by itself.
     var fatalCode: UInt32?
     /// We ended the connection on purpose.
@@ -47,10 +51,11 @@ struct HTTP2Inbox: ~Copyable {
         let code: UInt32
     }
 
-    init(role: HTTPRole, limits: HTTPLimits, window: Int) {
+    init(role: HTTPRole, limits: HTTPLimits, settings: HTTP2Settings) {
         self.role = role
         self.limits = limits
-        streams = HTTP2StreamTable(window: window)
+        streams = HTTP2StreamTable(window: settings.streamWindow)
+        glitches = HTTP2Glitches(role: role, cancelBurst: settings.cancelBurst, cancelRate: settings.cancelRate)
     }
 
     // MARK: Heads
@@ -62,6 +67,7 @@ struct HTTP2Inbox: ~Copyable {
         guard role == .server, unsafe streams.find(id) == nil else { return }
         _ = unsafe streams.insert(id)
         active += 1
+        if id > HTTP2Session.lastUsableStream { isExhausted = true }
     }
 
     mutating func field(_ name: Span<UInt8>, _ value: Span<UInt8>, sensitive: Bool) {
@@ -76,7 +82,7 @@ struct HTTP2Inbox: ~Copyable {
         // SAFETY: a state found in the table is initialised, and only this code reaches it.
         if endStream { unsafe stream.pointee.flags.insert(.remoteEnded) }
         guard unsafe stream.pointee.flags.isDisjoint(with: [.abandoned, .violated, .closed]) else { return }
-        if isOversized { glitches.heads.spend() } else { glitches.earnHead() }
+        if isOversized { glitches.spend(.heads) } else { glitches.earnHead() }
         switch role {
         case .server:
             if unsafe stream.pointee.flags.contains(.announced) {
@@ -150,7 +156,7 @@ struct HTTP2Inbox: ~Copyable {
         if unsafe stream.pointee.flags.contains(.discardsBody) { return }
         HTTP2Rules.cleanTrailers(&heads.building)
         if heads.building.isEmpty {
-            glitches.heads.spend()
+            glitches.spend(.heads)
             events.append(.endStream(id))
             return
         }
@@ -299,7 +305,7 @@ struct HTTP2Inbox: ~Copyable {
         // SAFETY: see endHead.
         unsafe output.append(stream.pointee.queue.bytes.extracting(first: count))
         unsafe stream.pointee.queue.consume(count)
-        glitches.earnSent()
+        glitches.earnSent(count)
         if unsafe stream.pointee.flags.contains(.aboveLow),
             unsafe stream.pointee.queue.count <= limits.sendLowWater
         {

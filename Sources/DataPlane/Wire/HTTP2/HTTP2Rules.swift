@@ -26,9 +26,9 @@ enum HTTP2Rules {
             return .answer(405)
         }
         guard let scheme = block.first(.scheme) else { return .malformed }
-        guard block.value(at: scheme).equals("http") || block.value(at: scheme).equals("https") else {
-            return .malformed
-        }
+        // Case counts: one spelling for every reader (CVE-2023-35944). What came by TLS is not http.
+        guard block.value(at: scheme).equals("https") || !limits.isSecure && block.value(at: scheme).equals("http")
+        else { return .malformed }
         guard let path = block.first(.path), isTarget(block.value(at: path)) else { return .malformed }
         if block.value(at: path)[0] != UInt8(ascii: "/") {
             guard block.value(at: path).equals("*"), block.value(at: method).equals("OPTIONS") else {

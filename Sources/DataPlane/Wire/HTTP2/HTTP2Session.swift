@@ -7,7 +7,7 @@ package struct HTTP2Session: ~Copyable {
     /// The library's own default for a peer that has not sent SETTINGS yet.
     private static let streamsBeforeSettings = 100
     /// Streams end before ids run out (RFC 9113 5.1.1), with room for those in flight (HOSTILE 74).
-    private static let lastUsableStream: StreamID = .max - 4_096
+    static let lastUsableStream: StreamID = .max - 4_096
     /// Undrained events above which the socket is not read.
     private static let eventLimit = 8_192
 
@@ -30,7 +30,7 @@ package struct HTTP2Session: ~Copyable {
     package init(role: HTTPRole, limits: HTTPLimits, settings: HTTP2Settings, memory: HTTP2Memory) {
         let inbox = UnsafeMutablePointer<HTTP2Inbox>.allocate(capacity: 1)
         // SAFETY: fresh memory, freed in deinit after the library's session.
-        unsafe inbox.initialize(to: HTTP2Inbox(role: role, limits: limits, window: settings.streamWindow))
+        unsafe inbox.initialize(to: HTTP2Inbox(role: role, limits: limits, settings: settings))
         guard let session = unsafe Self.open(role, settings, inbox, memory) else {
             fatalError("nghttp2 has no memory for a session")
         }
@@ -64,6 +64,9 @@ package struct HTTP2Session: ~Copyable {
         unsafe nghttp2_option_set_no_closed_streams(option, 1)
         unsafe nghttp2_option_set_max_deflate_dynamic_table_size(option, settings.encoderTable)
         unsafe nghttp2_option_set_peer_max_concurrent_streams(option, UInt32(streamsBeforeSettings))
+        // The library's own limit on cancels answers INTERNAL_ERROR: ours comes first.
+        unsafe nghttp2_option_set_stream_reset_rate_limit(
+            option, UInt64(clamping: settings.cancelBurst) &* 2, UInt64(clamping: settings.cancelRate) &* 2)
         // Twice the decoded limit of a head: what was accepted can be sent on.
         unsafe nghttp2_option_set_max_send_header_block_length(option, 262_144)
         var table = unsafe memory.table
@@ -440,6 +443,7 @@ package struct HTTP2Session: ~Copyable {
         isDry = false
         var bytes = payload.bigEndian
         // SAFETY: the library copies 8 bytes.
+        unsafe inbox.pointee.pingsSent += 1
         unsafe withUnsafeBytes(of: &bytes) { raw in
             _ = unsafe nghttp2_submit_ping(
                 session, UInt8(NGHTTP2_FLAG_NONE.rawValue), raw.baseAddress?.assumingMemoryBound(to: UInt8.self))
@@ -486,12 +490,25 @@ package struct HTTP2Session: ~Copyable {
         creditConnection()
         if submitResets() { isDry = false }
         // SAFETY: as in receive.
-        if unsafe inbox.pointee.glitches.isExceeded {
+        if unsafe inbox.pointee.glitches.exceeded != nil {
             throw fail(HTTPFailure(.flood, status: 0, code: HTTP2Code.enhanceYourCalm))
         }
         if let code = unsafe inbox.pointee.fatalCode {
             throw fail(HTTPFailure(.protocolError, status: 0, code: code))
         }
+        if unsafe inbox.pointee.isExhausted, !saidGoAway { shutdown(code: HTTP2Code.none) }
+    }
+
+    /// The glitch whose flood ended the connection; nil while none did.
+    package var flood: HTTP2Glitch? {
+        // SAFETY: as in receive.
+        unsafe inbox.pointee.glitches.exceeded
+    }
+
+    /// The glitches since the last time.
+    package mutating func takeGlitches() -> [(kind: HTTP2Glitch, count: Int)] {
+        // SAFETY: as in receive.
+        unsafe inbox.pointee.glitches.take()
     }
 
     private mutating func submitResets() -> Bool {
@@ -518,7 +535,7 @@ package struct HTTP2Session: ~Copyable {
 
     private static func failure(of result: Int) -> HTTPFailure {
         switch nghttp2_error(Int32(clamping: result)) {
-        case NGHTTP2_ERR_FLOODED, NGHTTP2_ERR_TOO_MANY_SETTINGS:
+        case NGHTTP2_ERR_FLOODED, NGHTTP2_ERR_TOO_MANY_SETTINGS, NGHTTP2_ERR_TOO_MANY_CONTINUATIONS:
             HTTPFailure(.flood, status: 0, code: HTTP2Code.enhanceYourCalm)
         case NGHTTP2_ERR_BAD_CLIENT_MAGIC:
             HTTPFailure(.malformed, status: 0, code: HTTP2Code.protocolError)

@@ -19,6 +19,11 @@ package struct HTTP2Settings: Sendable {
     /// connection makes us hold.
     package var heldBytes = 8_388_608
     package var maxConcurrentStreams = 1_024
+    /// RST_STREAM that the peer may send at once beyond the streams that end cleanly; above it ENHANCE_YOUR_CALM. nghttp2's own
+    /// figures (1,000 and 33).
+    package var cancelBurst = 1_000
+    /// How many more each second.
+    package var cancelRate = 33
 
     package init() {}
 
@@ -33,6 +38,9 @@ package struct HTTP2Settings: Sendable {
         settings.connectionWindow = 16_777_216
         // 448 readers that have stopped hold no other one up.
         settings.heldBytes = 67_108_864
+        // It carries many callers, who may all cancel at once: ten times the streams of a connection.
+        settings.cancelBurst = 10_240
+        settings.cancelRate = 1_024
         return settings
     }
 
