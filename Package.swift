@@ -85,6 +85,7 @@ let package = Package(
                 "Proxy", "Feed", "Admin", "RPC", "Settings", "ControlCoding", "Routing", "Telemetry", "Identity",
                 "Reactor", "TLS", "MeshModel",
             ]),
+        room("DataPlane", "Redirect", ["Settings"]),
         room("DataPlane", "Sidecar", ["Host", "Proxy", "Feed", "Settings", "Routing", "MeshModel", "Reactor"]),
         room("DataPlane", "Gateway", ["Host", "Proxy", "Feed", "Settings", "Routing", "MeshModel", "Reactor"]),
 
@@ -111,7 +112,7 @@ let package = Package(
             ], path: "Sources/meshfed", swiftSettings: strict),
         .executableTarget(
             name: "meshfed-proxy",
-            dependencies: ["Sidecar", "Gateway", "Settings", "MeshModel", "Reactor"],
+            dependencies: ["Sidecar", "Gateway", "Redirect", "Settings", "MeshModel", "Reactor"],
             path: "Sources/meshfed-proxy", swiftSettings: strict),
 
         .target(
@@ -123,6 +124,7 @@ let package = Package(
             name: "WireFuzz", dependencies: ["Wire", "Containers"], path: "Tests/Fuzz/Wire", swiftSettings: strict),
         tests("Wire", ["Containers", "WireFuzz"]),
         tests("Routing", ["MeshModel", "Identity", "Containers", "Telemetry"]),
+        tests("Redirect", ["Settings"]),
         tests("RPC", ["MeshModel", "Identity", "TLS", "Reactor", "Wire"]),
         tests("Admin", ["RPC", "Telemetry", "MeshModel", "Reactor", "Wire"]),
         tests("Feed", ["RPC", "Identity", "MeshModel", "ControlCoding", "TLS", "Reactor", "Wire"]),

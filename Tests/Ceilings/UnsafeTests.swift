@@ -14,6 +14,7 @@ import Testing
         .init(path: "Sources/DataPlane/TLS", limit: 120, why: "OpenSSL's sessions and their buffers"),
         .init(path: "Sources/DataPlane/Feed", limit: 20, why: "the state directory's files and lock"),
         .init(path: "Sources/DataPlane/RPC", limit: 6, why: "bytes lent to a message"),
+        .init(path: "Sources/DataPlane/Redirect", limit: 60, why: "running iptables"),
         .init(path: "Sources/DataPlane/Host", limit: 12, why: "the files that an operator names"),
         .init(path: "Sources/ControlPlane/Authority", limit: 15, why: "the state directory's files and modes"),
         .init(path: "Sources/ControlPlane/Broker", limit: 10, why: "the addresses of the machine"),

@@ -17,6 +17,12 @@ enum ServiceCoding {
         message.authorization = PolicyCoding.message(service.authorization)
         if let mode = service.mutualTLS { message.mutualTls = PolicyCoding.message(mode) }
         message.isLocal = service.isLocal
+        message.virtualAddresses = service.virtualAddresses.map { address in
+            var message = ModelVirtualAddress()
+            message.name = address.name.description
+            message.number = address.number
+            return message
+        }
         return message
     }
 
@@ -35,6 +41,19 @@ enum ServiceCoding {
         }
         if message.hasMutualTls { service.mutualTLS = try PolicyCoding.model("mutualTLS", message.mutualTls) }
         service.isLocal = message.isLocal
+        let owner = service.name
+        service.virtualAddresses = try each(
+            "virtualAddresses", message.virtualAddresses, limit: CodingLimits.members + 3
+        ) { (entry) throws(CodingError) in
+            guard let name = MeshName(entry.name.utf8), name.objectName == owner else {
+                throw CodingError("name", .notA("name of this service"))
+            }
+            guard let address = VirtualAddress(name: name, number: entry.number) else {
+                throw CodingError("number", .outOfRange)
+            }
+            return address
+        }
+        try requireUnique("virtualAddresses", service.virtualAddresses, \.name)
         return service
     }
 

@@ -190,6 +190,51 @@ package nonisolated enum ModelMutualTLSMode: SwiftProtobuf.Enum, Swift.CaseItera
 
 }
 
+/// Destinations outside the mesh.
+package nonisolated enum ModelOutboundPolicy: SwiftProtobuf.Enum, Swift.CaseIterable {
+  package typealias RawValue = Int
+
+  /// As written by an older broker: allow.
+  case unspecified // = 0
+
+  /// Passed through untouched.
+  case allow // = 1
+
+  /// Closed.
+  case registryOnly // = 2
+  case UNRECOGNIZED(Int)
+
+  package init() {
+    self = .unspecified
+  }
+
+  package init?(rawValue: Int) {
+    switch rawValue {
+    case 0: self = .unspecified
+    case 1: self = .allow
+    case 2: self = .registryOnly
+    default: self = .UNRECOGNIZED(rawValue)
+    }
+  }
+
+  package var rawValue: Int {
+    switch self {
+    case .unspecified: return 0
+    case .allow: return 1
+    case .registryOnly: return 2
+    case .UNRECOGNIZED(let i): return i
+    }
+  }
+
+  // The compiler won't synthesize support with the UNRECOGNIZED case.
+  package static let allCases: [ModelOutboundPolicy] = [
+    .unspecified,
+    .allow,
+    .registryOnly,
+  ]
+
+}
+
 /// Everything that the proxies of one cluster route by: one per (epoch, revision), the same bytes for both roles.
 package nonisolated struct ModelSnapshot: Sendable {
   // SwiftProtobuf.Message conformance is added in an extension below. See the
@@ -724,11 +769,34 @@ package nonisolated struct ModelService: @unchecked Sendable {
     set {_uniqueStorage()._isLocal = newValue}
   }
 
+  /// The address of each of its names; a reader that does not know them captures nothing.
+  package var virtualAddresses: [ModelVirtualAddress] {
+    get {_storage._virtualAddresses}
+    set {_uniqueStorage()._virtualAddresses = newValue}
+  }
+
   package var unknownFields = SwiftProtobuf.UnknownStorage()
 
   package init() {}
 
   fileprivate var _storage = unsafe _StorageClass.defaultInstance
+}
+
+/// A name's place in the mesh's own address ranges: the number is added to 240.240.0.0/16 and to 2001:2::/48.
+package nonisolated struct ModelVirtualAddress: Sendable {
+  // SwiftProtobuf.Message conformance is added in an extension below. See the
+  // `Message` and `Message+*Additions` files in the SwiftProtobuf library for
+  // methods supported on all messages.
+
+  /// One of the service's mesh names, whole.
+  package var name: String = String()
+
+  /// 1-65534; unique in the snapshot, not given to another name for 24 hours after this one is gone.
+  package var number: UInt32 = 0
+
+  package var unknownFields = SwiftProtobuf.UnknownStorage()
+
+  package init() {}
 }
 
 /// TrafficPolicy of one service with every default filled in.
@@ -1078,6 +1146,9 @@ package nonisolated struct ModelMeshSettings: Sendable {
   /// One log line per exchange.
   package var accessLog: Bool = false
 
+  /// What a capturing sidecar does with destinations outside the mesh; unspecified is allow.
+  package var outboundPolicy: ModelOutboundPolicy = .unspecified
+
   package var unknownFields = SwiftProtobuf.UnknownStorage()
 
   package init() {}
@@ -1120,6 +1191,10 @@ nonisolated extension ModelAppProtocol: SwiftProtobuf._ProtoNameProviding {
 
 nonisolated extension ModelMutualTLSMode: SwiftProtobuf._ProtoNameProviding {
   package static let _protobuf_nameMap = SwiftProtobuf._NameMap(bytecode: "\0\u{2}\0MUTUAL_TLS_MODE_UNSPECIFIED\0\u{1}MUTUAL_TLS_MODE_STRICT\0\u{1}MUTUAL_TLS_MODE_PERMISSIVE\0")
+}
+
+nonisolated extension ModelOutboundPolicy: SwiftProtobuf._ProtoNameProviding {
+  package static let _protobuf_nameMap = SwiftProtobuf._NameMap(bytecode: "\0\u{2}\0OUTBOUND_POLICY_UNSPECIFIED\0\u{1}OUTBOUND_POLICY_ALLOW\0\u{1}OUTBOUND_POLICY_REGISTRY_ONLY\0")
 }
 
 nonisolated extension ModelSnapshot: SwiftProtobuf.Message, SwiftProtobuf._MessageImplementationBase, SwiftProtobuf._ProtoNameProviding {
@@ -1697,7 +1772,7 @@ nonisolated extension ModelExportScope.Kind: SwiftProtobuf._ProtoNameProviding {
 
 nonisolated extension ModelService: SwiftProtobuf.Message, SwiftProtobuf._MessageImplementationBase, SwiftProtobuf._ProtoNameProviding {
   package static let protoMessageName: String = _protobuf_package + ".Service"
-  package static let _protobuf_nameMap = SwiftProtobuf._NameMap(bytecode: "\0\u{1}id\0\u{1}name\0\u{1}ports\0\u{1}export\0\u{3}plain_names\0\u{1}endpoints\0\u{1}remotes\0\u{1}traffic\0\u{1}limits\0\u{1}authorization\0\u{3}mutual_tls\0\u{3}is_local\0")
+  package static let _protobuf_nameMap = SwiftProtobuf._NameMap(bytecode: "\0\u{1}id\0\u{1}name\0\u{1}ports\0\u{1}export\0\u{3}plain_names\0\u{1}endpoints\0\u{1}remotes\0\u{1}traffic\0\u{1}limits\0\u{1}authorization\0\u{3}mutual_tls\0\u{3}is_local\0\u{3}virtual_addresses\0")
 
   fileprivate class _StorageClass {
     var _id: UInt32 = 0
@@ -1712,6 +1787,7 @@ nonisolated extension ModelService: SwiftProtobuf.Message, SwiftProtobuf._Messag
     var _authorization: ModelAuthorization? = nil
     var _mutualTls: ModelMutualTLSMode? = nil
     var _isLocal: Bool = false
+    var _virtualAddresses: [ModelVirtualAddress] = []
 
       // This property is used as the initial default value for new instances of the type.
       // The type itself is protecting the reference to its storage via CoW semantics.
@@ -1734,6 +1810,7 @@ nonisolated extension ModelService: SwiftProtobuf.Message, SwiftProtobuf._Messag
       _authorization = source._authorization
       _mutualTls = source._mutualTls
       _isLocal = source._isLocal
+      _virtualAddresses = source._virtualAddresses
     }
   }
 
@@ -1764,6 +1841,7 @@ nonisolated extension ModelService: SwiftProtobuf.Message, SwiftProtobuf._Messag
         case 10: try { try decoder.decodeSingularMessageField(value: &_storage._authorization) }()
         case 11: try { try decoder.decodeSingularEnumField(value: &_storage._mutualTls) }()
         case 12: try { try decoder.decodeSingularBoolField(value: &_storage._isLocal) }()
+        case 13: try { try decoder.decodeRepeatedMessageField(value: &_storage._virtualAddresses) }()
         default: break
         }
       }
@@ -1812,6 +1890,9 @@ nonisolated extension ModelService: SwiftProtobuf.Message, SwiftProtobuf._Messag
       if _storage._isLocal != false {
         try visitor.visitSingularBoolField(value: _storage._isLocal, fieldNumber: 12)
       }
+      if !_storage._virtualAddresses.isEmpty {
+        try visitor.visitRepeatedMessageField(value: _storage._virtualAddresses, fieldNumber: 13)
+      }
     }
     try unknownFields.traverse(visitor: &visitor)
   }
@@ -1833,10 +1914,46 @@ nonisolated extension ModelService: SwiftProtobuf.Message, SwiftProtobuf._Messag
         if _storage._authorization != rhs_storage._authorization {return false}
         if _storage._mutualTls != rhs_storage._mutualTls {return false}
         if _storage._isLocal != rhs_storage._isLocal {return false}
+        if _storage._virtualAddresses != rhs_storage._virtualAddresses {return false}
         return true
       }
       if !storagesAreEqual {return false}
     }
+    if lhs.unknownFields != rhs.unknownFields {return false}
+    return true
+  }
+}
+
+nonisolated extension ModelVirtualAddress: SwiftProtobuf.Message, SwiftProtobuf._MessageImplementationBase, SwiftProtobuf._ProtoNameProviding {
+  package static let protoMessageName: String = _protobuf_package + ".VirtualAddress"
+  package static let _protobuf_nameMap = SwiftProtobuf._NameMap(bytecode: "\0\u{1}name\0\u{1}number\0")
+
+  package mutating func decodeMessage<D: SwiftProtobuf.Decoder>(decoder: inout D) throws {
+    while let fieldNumber = try decoder.nextFieldNumber() {
+      // The use of inline closures is to circumvent an issue where the compiler
+      // allocates stack space for every case branch when no optimizations are
+      // enabled. https://github.com/apple/swift-protobuf/issues/1034
+      switch fieldNumber {
+      case 1: try { try decoder.decodeSingularStringField(value: &self.name) }()
+      case 2: try { try decoder.decodeSingularUInt32Field(value: &self.number) }()
+      default: break
+      }
+    }
+  }
+
+  package func traverse<V: SwiftProtobuf.Visitor>(visitor: inout V) throws {
+    if !self.name.isEmpty {
+      try visitor.visitSingularStringField(value: self.name, fieldNumber: 1)
+    }
+    if self.number != 0 {
+      try visitor.visitSingularUInt32Field(value: self.number, fieldNumber: 2)
+    }
+    try unknownFields.traverse(visitor: &visitor)
+  }
+
+  package static func ==(lhs: ModelVirtualAddress, rhs: ModelVirtualAddress) -> Bool {
+    if lhs.name != rhs.name {return false}
+    if lhs.number != rhs.number {return false}
     if lhs.unknownFields != rhs.unknownFields {return false}
     return true
   }
@@ -2171,7 +2288,7 @@ nonisolated extension ModelAuthorization: SwiftProtobuf.Message, SwiftProtobuf._
 
 nonisolated extension ModelMeshSettings: SwiftProtobuf.Message, SwiftProtobuf._MessageImplementationBase, SwiftProtobuf._ProtoNameProviding {
   package static let protoMessageName: String = _protobuf_package + ".MeshSettings"
-  package static let _protobuf_nameMap = SwiftProtobuf._NameMap(bytecode: "\0\u{3}mutual_tls\0\u{3}accept_attested\0\u{3}tracing_sample_percent\0\u{3}access_log\0")
+  package static let _protobuf_nameMap = SwiftProtobuf._NameMap(bytecode: "\0\u{3}mutual_tls\0\u{3}accept_attested\0\u{3}tracing_sample_percent\0\u{3}access_log\0\u{3}outbound_policy\0")
 
   package mutating func decodeMessage<D: SwiftProtobuf.Decoder>(decoder: inout D) throws {
     while let fieldNumber = try decoder.nextFieldNumber() {
@@ -2183,6 +2300,7 @@ nonisolated extension ModelMeshSettings: SwiftProtobuf.Message, SwiftProtobuf._M
       case 2: try { try decoder.decodeRepeatedStringField(value: &self.acceptAttested) }()
       case 3: try { try decoder.decodeSingularDoubleField(value: &self.tracingSamplePercent) }()
       case 4: try { try decoder.decodeSingularBoolField(value: &self.accessLog) }()
+      case 5: try { try decoder.decodeSingularEnumField(value: &self.outboundPolicy) }()
       default: break
       }
     }
@@ -2201,6 +2319,9 @@ nonisolated extension ModelMeshSettings: SwiftProtobuf.Message, SwiftProtobuf._M
     if self.accessLog != false {
       try visitor.visitSingularBoolField(value: self.accessLog, fieldNumber: 4)
     }
+    if self.outboundPolicy != .unspecified {
+      try visitor.visitSingularEnumField(value: self.outboundPolicy, fieldNumber: 5)
+    }
     try unknownFields.traverse(visitor: &visitor)
   }
 
@@ -2209,6 +2330,7 @@ nonisolated extension ModelMeshSettings: SwiftProtobuf.Message, SwiftProtobuf._M
     if lhs.acceptAttested != rhs.acceptAttested {return false}
     if lhs.tracingSamplePercent != rhs.tracingSamplePercent {return false}
     if lhs.accessLog != rhs.accessLog {return false}
+    if lhs.outboundPolicy != rhs.outboundPolicy {return false}
     if lhs.unknownFields != rhs.unknownFields {return false}
     return true
   }

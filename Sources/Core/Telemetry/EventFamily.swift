@@ -14,6 +14,8 @@ package enum EventFamily: UInt8, Sendable, CaseIterable {
     case handshakeFailures
     /// Connections taken: listener.
     case connections
+    /// Calls without mTLS that came to the app: destination service, `allowed` or `refused`.
+    case plaintext
 
     package var name: StaticString {
         switch self {
@@ -24,6 +26,7 @@ package enum EventFamily: UInt8, Sendable, CaseIterable {
         case .ejections: "meshfed_ejections"
         case .handshakeFailures: "meshfed_handshake_failures"
         case .connections: "meshfed_connections"
+        case .plaintext: "meshfed_plaintext_requests"
         }
     }
 
@@ -36,6 +39,7 @@ package enum EventFamily: UInt8, Sendable, CaseIterable {
         case .ejections: "Endpoints taken out of balancing."
         case .handshakeFailures: "TLS handshakes that failed."
         case .connections: "Connections accepted."
+        case .plaintext: "Requests (TCP: connections) without mTLS that came for a service."
         }
     }
 
@@ -48,6 +52,7 @@ package enum EventFamily: UInt8, Sendable, CaseIterable {
         case .ejections: ["destination_service", "reason"]
         case .handshakeFailures: ["side", "reason"]
         case .connections: ["listener"]
+        case .plaintext: ["destination_service", "decision"]
         }
     }
 
@@ -65,7 +70,7 @@ package enum EventFamily: UInt8, Sendable, CaseIterable {
     var labelCount: Int {
         switch self {
         case .connections: 1
-        case .limitDecisions, .originRefused, .ejections, .handshakeFailures: 2
+        case .plaintext, .limitDecisions, .originRefused, .ejections, .handshakeFailures: 2
         case .failovers, .retries: 3
         }
     }

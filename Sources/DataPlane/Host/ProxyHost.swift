@@ -67,6 +67,8 @@ package final class ProxyHost {
             logFormat: plan.proxy.logFormat == .json ? .json : .text, sampleSeed: UInt64.random(in: 1 ... .max))
         settings.logSink = sink
         settings.grace = plan.proxy.grace
+        settings.capturesInbound = plan.capture.isOn
+        settings.probes = plan.capture.probes
         settings.namespace = plan.namespace
         settings.appAddress = plan.appAddress.flatMap { SocketAddress(ip: $0, port: 0) }
         extraBundles = try StandaloneFiles.bundles(plan.proxy.bundles)
@@ -217,6 +219,7 @@ package final class ProxyHost {
                 snapshot: snapshot, ownRole: plan.ownRole(snapshot), trust: trust, svid: svid, generation: generation,
                 limits: plan.isGateway ? limits : nil)
             configuration = fresh
+            plan.onSnapshot?(snapshot)
             crew.post(.configure(fresh))
             limits.reconcile(with: fresh.table)
             tellReady()

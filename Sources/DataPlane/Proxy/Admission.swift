@@ -25,12 +25,11 @@ extension Worker {
 
     mutating func admit(_ exchange: Handle, _ handle: Handle, _ configuration: ProxyConfiguration) -> Verdict {
         switch inbound[handle].entry {
-        case .explicit: return admitExplicit(exchange, handle, configuration)
+        case .explicit, .captured, .outboundTCP: return admitExplicit(exchange, handle, configuration)
         case .mesh:
             return settings.isGateway
                 ? admitAtGateway(exchange, handle, configuration) : admitAtSidecar(exchange, handle, configuration)
         case .inboundPlain(let port): return admitPlain(exchange, port, configuration)
-        case .outboundTCP: return .refuse(.noRoute)
         }
     }
 
@@ -62,7 +61,8 @@ extension Worker {
             return .tunnel
         }
         guard destination.port.appProtocol.isHTTP else { return .refuse(.noRoute) }
-        begin(exchange, destination, plan: .source, configuration)
+        begin(
+            exchange, destination, plan: inbound[handle].endpoint.map { .direct($0) } ?? .source, configuration)
         return .go
     }
 
@@ -70,11 +70,18 @@ extension Worker {
         _ exchange: Handle, _ port: UInt16, _ configuration: ProxyConfiguration
     ) -> Verdict {
         exchanges[exchange].reporter = .destination
-        guard let destination = configuration.table.destinations.first(where: { $0.ownTargetPort == port }),
-            destination.port.appProtocol.isHTTP
-        else { return .refuse(.noRoute) }
+        let served = configuration.table.destinations.first { $0.ownTargetPort == port }
+        if isDeclaredProbe(exchange, port), let destination = served ?? configuration.table.outside {
+            exchanges[exchange].destination = destination
+            exchanges[exchange].route = .app(port: port)
+            begin(exchange, destination, plan: .ingress, configuration)
+            return .go
+        }
+        guard let destination = served, destination.port.appProtocol.isHTTP else { return .refuse(.noRoute) }
         exchanges[exchange].destination = destination
-        guard admitsPlaintext(destination, configuration) else { return .refuse(.notAllowed) }
+        let isAdmitted = admitsPlaintext(destination, configuration)
+        countPlaintext(destination, isAdmitted: isAdmitted)
+        guard isAdmitted else { return .refuse(.notAllowed) }
         exchanges[exchange].route = .app(port: port)
         begin(exchange, destination, plan: .ingress, configuration)
         return .go

@@ -20,6 +20,8 @@ struct Inbound: ~Copyable {
     var isProxy = false
     /// Inside a CONNECT tunnel: every request goes to `destination`.
     var isTunnel = false
+    /// The endpoint that the app dialled by its own address.
+    var endpoint: EndpointID?
     var relay = Handle.none
     /// The caller of the last request, with what metrics and limits know it by.
     var caller: SPIFFEID?

@@ -23,6 +23,7 @@ package struct Worker: ~Copyable {
         case outbound
         case exchange
         case tick
+        case arrival
     }
 
     /// How often timeouts that need no precision are looked at, and due probes sent.
@@ -42,6 +43,7 @@ package struct Worker: ~Copyable {
     var outbound: Slab<Outbound>
     var exchanges: Slab<Exchange>
     var relays: Slab<Relay>
+    var arrivals: Slab<Arrival>
     var pool = ConnectionPool()
     var health: Health
     var budgets = RetryBudgets()
@@ -74,6 +76,7 @@ package struct Worker: ~Copyable {
         outbound = Slab(capacity: settings.maximumConnections)
         exchanges = Slab(capacity: settings.maximumExchanges)
         relays = Slab(capacity: settings.maximumConnections)
+        arrivals = Slab(capacity: settings.capturesInbound ? settings.maximumConnections : 1)
         health = Health(probesIdle: settings.isGateway)
         log = AccessLog(format: settings.logFormat)
         random = RandomBits(seed: settings.sampleSeed)
@@ -111,6 +114,7 @@ package struct Worker: ~Copyable {
         case .listener: acceptAll(token.handle)
         case .inbound: inboundReady(token.handle, readiness)
         case .outbound: outboundReady(token.handle, readiness)
+        case .arrival: judgeArrival(token.handle, isLate: false)
         case .exchange, .tick, .none: break
         }
     }
@@ -118,6 +122,7 @@ package struct Worker: ~Copyable {
     private mutating func expired(_ token: Token) {
         switch Kind(rawValue: token.kind) {
         case .exchange: exchangeTimer(token.handle)
+        case .arrival: judgeArrival(token.handle, isLate: true)
         case .tick:
             sweep()
             scheduleTick()
