@@ -32,6 +32,7 @@ package struct HTTPLink: ~Copyable {
     /// In the owner's list of connections to write at the end of the turn.
     package var isDirty = false
     private var watched: Interest?
+    private var isRegistered = false
 
     package init(_ transport: consuming Transport) {
         self.transport = transport
@@ -82,12 +83,25 @@ package struct HTTPLink: ~Copyable {
     ) throws(SocketError) {
         let wanted = transport.wantedInterest(reading: reading)
         guard wanted != watched else { return }
-        if watched == nil {
-            try reactor.watch(transport.descriptor, wanted, token)
-        } else {
+        if isRegistered {
             try reactor.change(transport.descriptor, wanted, token)
+        } else {
+            try reactor.watch(transport.descriptor, wanted, token)
         }
+        isRegistered = true
         watched = wanted
+    }
+
+    /// Answers a hang-up, which is reported whatever was asked for, again and again. The fault that the connection died of,
+    /// where nobody would find it by reading; without one both directions have merely ended, and the descriptor is left alone
+    /// until somebody reads on.
+    package mutating func hungUp(_ reactor: borrowing Reactor) -> SocketError? {
+        guard isRegistered, watched?.contains(.readable) != true else { return nil }
+        if let failure = transport.socketFailure() { return failure }
+        reactor.forget(transport.descriptor)
+        isRegistered = false
+        watched = []
+        return nil
     }
 
     /// Queues body bytes that another link's `data` event gave.
@@ -126,6 +140,22 @@ package struct HTTPLink: ~Copyable {
         switch session {
         case .some(let held): return held.wantsInput
         case .none: return true
+        }
+    }
+
+    /// The session speaks HTTP/2.
+    package var isHTTP2: Bool {
+        switch session {
+        case .some(let held): return held.isHTTP2
+        case .none: return false
+        }
+    }
+
+    /// Client: a stream can be opened now.
+    package var canOpenStream: Bool {
+        switch session {
+        case .some(let held): return held.canOpenStream
+        case .none: return false
         }
     }
 

@@ -137,6 +137,7 @@ extension Worker {
         exchanges[exchange].destination = destination
         inbound[handle].isProxy = isOurs
         let isQuestion = readProbe(exchange, part)
+        guard destination.port.appProtocol.isHTTP || destination.isProbe || isQuestion else { return .refuse(.noRoute) }
         if let refusal = OwnAuthority.check(
             exchanges[exchange].head, destination, isOurs: isOurs || isQuestion)
         {

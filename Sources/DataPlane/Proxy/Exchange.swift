@@ -53,6 +53,8 @@ struct Exchange: ~Copyable {
     var walk = CandidateWalk(plan: .source, wall: WallTime(seconds: 0))
     var candidate: Candidate?
     var started = false
+    /// The connection that it waits for.
+    var awaited = Handle.none
     var upstream = Handle.none
     var upstreamStream: StreamID = 0
     /// The next hop is a proxy of ours.
@@ -60,6 +62,8 @@ struct Exchange: ~Copyable {
     /// Body bytes that came so far, as long as they may have to be sent (again).
     var kept = ByteBuffer()
     var isLost = false
+    /// A try of it may have reached an app: whatever is answered, it is not `dispatched=0`.
+    var wasDispatched = false
     /// Bytes that the other side has not been told it may send again.
     var owedDownstream = 0
     var owedUpstream = 0

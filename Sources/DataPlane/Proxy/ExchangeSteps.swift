@@ -36,6 +36,8 @@ extension Worker {
         }
         inbound[handle].connection.streams.add(stream, exchange)
         exchanges[exchange].requestEnded = endStream
+        // Of a draining proxy this is the last one that HTTP/1.1 gets; HTTP/2 peers hear GOAWAY.
+        if isDraining { inbound[handle].connection.link.session?.goAway() }
         readHead(exchange)
         guard let configuration else {
             answer(exchange, .draining)
@@ -65,6 +67,8 @@ extension Worker {
             rounds += 1
             guard exchanges.contains(exchange), let configuration else { return }
             exchanges[exchange].phase = .waiting
+            exchanges[exchange].awaited = .none
+            exchanges[exchange].tryDeadline = .distantFuture
             guard let target = nextTarget(exchange, configuration) else { return }
             exchanges[exchange].upstreamIsProxy = target.isProxy
             let route = routeNumber(exchange)
@@ -261,6 +265,7 @@ extension Worker {
             exchanges[exchange].kept.append(from: inbound[handle].connection.link, offset, count)
             keptBytes += count
             exchanges[exchange].owedDownstream += count
+            if keptBytes > Self.keptLimit { answer(exchange, .overload) }
         case .sent, .responding:
             let upstream = exchanges[exchange].upstream
             let upstreamStream = exchanges[exchange].upstreamStream
@@ -361,8 +366,14 @@ extension Worker {
         if !exchanges[exchange].isQuiet { report(exchange) }
         let handle = exchanges[exchange].downstream
         let stream = exchanges[exchange].stream
+        let owed = exchanges[exchange].owedDownstream
         guard let over = exchanges.take(exchange) else { return }
         if inbound.contains(handle) {
+            // What was held back counts against the window of the whole connection.
+            if owed > 0 {
+                inbound[handle].connection.link.session?.consume(stream, owed)
+                markInbound(handle)
+            }
             inbound[handle].connection.lastActive = reactor.now
             inbound[handle].connection.streams.remove(stream)
             over.giveHead(to: &inbound[handle].connection.link)
@@ -392,8 +403,10 @@ extension Worker {
         guard exchanges.contains(exchange) else { return }
         let idle = exchanges[exchange].destination?.traffic.idleTimeout ?? .zero
         var next = min(exchanges[exchange].deadline, exchanges[exchange].tryDeadline)
-        if exchanges[exchange].phase == .responding {
-            next = idle > .zero ? exchanges[exchange].lastActive + idle : .distantFuture
+        switch exchanges[exchange].phase {
+        case .responding: next = idle > .zero ? exchanges[exchange].lastActive + idle : .distantFuture
+        case .waiting, .sent: if idle > .zero { next = min(next, exchanges[exchange].lastActive + idle) }
+        case .answered: break
         }
         reactor.cancel(exchanges[exchange].timer)
         exchanges[exchange].timer = .none
@@ -417,8 +430,10 @@ extension Worker {
                 armTimer(exchange)
             }
         case .waiting, .sent:
-            if exchanges[exchange].deadline <= now {
-                answer(exchange, .deadline)
+            let idle = exchanges[exchange].destination?.traffic.idleTimeout ?? .zero
+            let isIdle = idle > .zero && exchanges[exchange].lastActive + idle <= now
+            if exchanges[exchange].deadline <= now || isIdle {
+                answer(exchange, .deadline, dispatched: exchanges[exchange].phase == .sent)
             } else if exchanges[exchange].tryDeadline <= now {
                 exchanges[exchange].tryDeadline = .distantFuture
                 tryFailed(

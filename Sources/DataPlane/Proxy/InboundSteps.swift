@@ -23,6 +23,27 @@ extension Worker {
             admitSocket(accepted.takeSocket(), role: listeners[listener].role, peer: peer)
             taken += 1
         }
+        if listeners.contains(listener), listeners[listener].isPaused {
+            reactor.forget(listeners[listener].descriptor)
+        }
+    }
+
+    /// Listens again after a pause.
+    mutating func resumeListeners() {
+        for handle in listeners.handles where listeners[handle].isPaused && listeners[handle].resume(now: reactor.now) {
+            do throws(SocketError) {
+                try watchListener(handle)
+            } catch {
+                listeners[handle].pause(now: reactor.now)
+                continue
+            }
+            acceptAll(handle)
+        }
+    }
+
+    mutating func watchListener(_ handle: Handle) throws(SocketError) {
+        try reactor.watch(
+            listeners[handle].descriptor, .readable, Token(kind: Kind.listener.rawValue, handle: handle))
     }
 
     mutating func admitSocket(_ socket: consuming Socket, role: Int, peer: SocketAddress?) {
@@ -52,6 +73,7 @@ extension Worker {
         let connection = DownstreamConnection(transport, phase: phase, peer: peer, now: now)
         guard let handle = inbound.insert(Inbound(connection, entry: entry)) else { return }
         watchInbound(handle)
+        guard inbound.contains(handle) else { return }
         if case .outboundTCP(let host) = entry { startOutboundTCP(handle, host: host) }
     }
 
@@ -78,6 +100,15 @@ extension Worker {
             markInbound(handle)
         }
         if readiness.contains(.readable) || readiness.contains(.hangup) { readInbound(handle) }
+        if readiness.contains(.hangup), inbound.contains(handle) { inboundHungUp(handle) }
+    }
+
+    /// Nobody reads the connection now: a reset ends it all the same.
+    private mutating func inboundHungUp(_ handle: Handle) {
+        guard inbound[handle].connection.link.hungUp(reactor) != nil else { return }
+        inbound[handle].connection.link.session?.connectionLost()
+        if inbound[handle].connection.link.isHTTP { drainInbound(handle) }
+        closeInbound(handle, abort: true)
     }
 
     private mutating func handshakeFailed(_ error: TransportError) {
@@ -184,14 +215,16 @@ extension Worker {
             switch reading {
             case .idle: reads = 16
             case .fed:
-                inbound[handle].connection.lastActive = reactor.now
-                if inbound[handle].connection.waitingSince == nil, inbound[handle].connection.streams.isEmpty {
+                inboundSpoke(handle)
+                if inbound[handle].connection.waitingSince == nil, inbound[handle].connection.streams.isEmpty,
+                    !inbound[handle].connection.link.isHTTP2
+                {
                     inbound[handle].connection.waitingSince = reactor.now
                 }
                 drainInbound(handle)
                 markInbound(handle)
             case .raw(let count):
-                inbound[handle].connection.lastActive = reactor.now
+                inboundSpoke(handle)
                 rawInbound(handle, count)
             case .end:
                 reads = 16
@@ -204,6 +237,11 @@ extension Worker {
             guard inbound.contains(handle), inbound[handle].connection.link.transport.holdsInput else { break }
         }
         if inbound.contains(handle) { watchInbound(handle) }
+    }
+
+    /// A peer whose connection is closing is heard for a moment only, however long it speaks.
+    private mutating func inboundSpoke(_ handle: Handle) {
+        if inbound[handle].connection.phase != .closing { inbound[handle].connection.lastActive = reactor.now }
     }
 
     /// Bytes without a session: detection, a PROXY header, or a relay.
@@ -271,7 +309,9 @@ extension Worker {
             case .writable(let stream):
                 let exchange = inbound[handle].connection.streams.owner(of: stream)
                 if exchanges.contains(exchange) { downstreamWritable(exchange) }
-            case .goAway, .settings, .pong: break
+            // An HTTP/2 peer may wait with its first request as long as it likes.
+            case .settings: inbound[handle].connection.waitingSince = nil
+            case .goAway, .pong: break
             }
         }
     }
@@ -293,12 +333,29 @@ extension Worker {
             downstreamDrained(inbound[handle].relay, handle)
         } else if inbound[handle].connection.link.isOver {
             finishInbound(handle)
+        } else if inbound[handle].connection.phase == .closing, !inbound[handle].connection.link.isHTTP {
+            // A stream that was refused: our word is written, and the peer has gone.
+            if inbound[handle].connection.link.transport.outputClosed,
+                inbound[handle].connection.link.transport.inputClosed
+            {
+                closeInbound(handle, abort: false)
+            }
         } else if inbound[handle].connection.link.hasOutput, !inbound[handle].connection.link.isDirty,
             inbound[handle].connection.link.transport.pendingOutput == 0
         {
             markInbound(handle)
         }
         if inbound.contains(handle) { watchInbound(handle) }
+        resumeInbound(handle)
+    }
+
+    /// What was read and not given out while nobody wanted it: no readiness announces it.
+    mutating func resumeInbound(_ handle: Handle) {
+        if inbound.contains(handle), inbound[handle].connection.link.transport.isEstablished,
+            inbound[handle].connection.link.transport.holdsInput
+        {
+            readInbound(handle)
+        }
     }
 
     /// The conversation is over: the last words leave, then FIN; a cut message ends with RST.

@@ -41,7 +41,7 @@ extension Worker {
             outgoing.append(.status, number: reason.httpStatus)
             outgoing.append(.contentType, "text/plain; charset=utf-8")
         }
-        writeError(exchange, reason, dispatched)
+        writeError(exchange, reason, dispatched || exchanges[exchange].wasDispatched)
         writeRetry(exchange, reason)
         let isHead = exchanges[exchange].head.says(.method, "HEAD")
         let body = Array("meshfed: \(reason.rawValue)\n".utf8)
@@ -56,7 +56,7 @@ extension Worker {
         discardRest(exchange)
     }
 
-    private mutating func writeError(_ exchange: Handle, _ reason: Reason, _ dispatched: Bool) {
+    mutating func writeError(_ exchange: Handle, _ reason: Reason, _ dispatched: Bool) {
         text.removeAll()
         text.append(Array(reason.rawValue.utf8))
         text.append(dispatched ? "; dispatched=1" : "; dispatched=0")

@@ -1,4 +1,6 @@
 internal import Containers
+internal import Identity
+internal import Link
 internal import MeshModel
 internal import Routing
 internal import Upstream
@@ -41,16 +43,31 @@ struct Outbound: ~Copyable {
     var connection: UpstreamConnection
     let purpose: Purpose
     let expectation: Expectation
+    /// The SNI: names of one service pinned to other clusters share a place in the pool, and no connection.
+    let serverName: [UInt8]
     let connectTimeout: Duration
     /// At least one exchange was finished on it.
     var isReused = false
+    /// When bytes last came.
+    var lastHeard: Instant
+    /// A PING of ours is unanswered since then.
+    var pingedAt: Instant?
 
     init(
-        _ connection: consuming UpstreamConnection, purpose: Purpose, expectation: Expectation, connectTimeout: Duration
+        _ connection: consuming UpstreamConnection, purpose: Purpose, expectation: Expectation, serverName: [UInt8],
+        connectTimeout: Duration
     ) {
         self.connection = connection
         self.purpose = purpose
         self.expectation = expectation
+        self.serverName = serverName
+        lastHeard = self.connection.lastActive
         self.connectTimeout = connectTimeout
+    }
+
+    /// An exchange can be put on it now, and who answers is who the snapshot expects there by now.
+    func accepts(_ target: Target, shared: Bool) -> Bool {
+        guard connection.link.canOpenStream, shared || connection.streams.isEmpty else { return false }
+        return target.expectation.accepts(connection.peer?.id) && target.serverName == serverName
     }
 }

@@ -34,38 +34,56 @@ extension Worker {
     /// A connection that can take an exchange now, one that soon can, or why there is none.
     mutating func obtain(_ exchange: Handle, _ target: Target, route: UInt64) -> Obtained {
         let key = key(target, route: route)
-        let isShared = target.use == .meshHTTP || target.use == .plainHTTP2
-        let members = pool.connections(key)
-        for handle in members where outbound.contains(handle) {
-            guard outbound[handle].connection.phase == .http,
-                outbound[handle].connection.link.session?.canOpenStream == true,
-                isShared || outbound[handle].connection.streams.isEmpty
-            else { continue }
-            // The snapshot may expect another identity at this address by now.
-            guard target.expectation.accepts(outbound[handle].connection.peer?.id) else { continue }
-            return .ready(handle)
-        }
-        if isShared {
-            for handle in members where outbound.contains(handle) {
-                guard outbound[handle].connection.phase == .connecting,
-                    outbound[handle].expectation == target.expectation,
-                    outbound[handle].connection.waiting.count < Self.waitingLimit
-                else { continue }
-                outbound[handle].connection.waiting.append(exchange)
+        var isShared = target.use.isShared
+        var count = 0
+        if let place = pool.place(of: key) {
+            count = pool.count(at: place)
+            var connecting = Handle.none
+            for index in 0..<count {
+                let handle = pool.connection(index, at: place)
+                guard outbound.contains(handle) else { continue }
+                switch outbound[handle].connection.phase {
+                case .http:
+                    // What the server chose is better known than what was hoped for.
+                    isShared = outbound[handle].connection.link.isHTTP2
+                    if outbound[handle].accepts(target, shared: isShared) { return .ready(handle) }
+                case .connecting:
+                    let waits = outbound[handle].connection.waiting.count < Self.waitingLimit
+                    if connecting.isNone, waits, outbound[handle].expectation == target.expectation,
+                        outbound[handle].serverName == target.serverName
+                    {
+                        connecting = handle
+                    }
+                case .header, .relay, .draining: break
+                }
+            }
+            if isShared, !connecting.isNone {
+                wait(exchange, for: connecting)
                 return .waiting
             }
         }
-        guard members.count < (isShared ? Self.sharedLimit : Self.singleLimit), !outbound.isFull else {
+        guard count < (isShared ? Self.sharedLimit : Self.singleLimit), !outbound.isFull else {
             return .refused(.overload)
         }
         do throws(SocketError) {
             let handle = try dial(target, key: key, purpose: .pooled)
             guard outbound.contains(handle) else { return .refused(.overload) }
-            outbound[handle].connection.waiting.append(exchange)
+            wait(exchange, for: handle)
             return .waiting
         } catch {
             return .failed(error)
         }
+    }
+
+    private mutating func wait(_ exchange: Handle, for connection: Handle) {
+        outbound[connection].connection.waiting.append(exchange)
+        exchanges[exchange].awaited = connection
+    }
+
+    /// It still waits for this connection: meanwhile it may have gone to another candidate.
+    private func isWaiting(_ exchange: Handle, for connection: Handle) -> Bool {
+        exchanges.contains(exchange) && exchanges[exchange].phase == .waiting
+            && exchanges[exchange].awaited == connection
     }
 
     /// Starts to connect. The handle is `none` when the slab is full.
@@ -81,7 +99,8 @@ extension Worker {
         }
         let connection = UpstreamConnection(transport, key: key, now: reactor.now)
         let element = Outbound(
-            connection, purpose: purpose, expectation: target.expectation, connectTimeout: target.connectTimeout)
+            connection, purpose: purpose, expectation: target.expectation, serverName: target.serverName,
+            connectTimeout: target.connectTimeout)
         guard let handle = outbound.insert(element) else { return .none }
         if purpose == .pooled { pool.add(handle, to: key) }
         try outbound[handle].connection.link.watch(
@@ -111,6 +130,15 @@ extension Worker {
             markOutbound(handle)
         }
         if readiness.contains(.readable) || readiness.contains(.hangup) { readOutbound(handle) }
+        if readiness.contains(.hangup), outbound.contains(handle) { outboundHungUp(handle) }
+    }
+
+    /// Nobody reads the connection now: a reset ends it all the same.
+    private mutating func outboundHungUp(_ handle: Handle) {
+        guard let failure = outbound[handle].connection.link.hungUp(reactor) else { return }
+        outbound[handle].connection.link.session?.connectionLost()
+        drainOutbound(handle, after: .socket(failure))
+        closeOutbound(handle, .socket(failure))
     }
 
     /// Connected and, with TLS, verified: the identity decides whether anything is sent.
@@ -144,8 +172,8 @@ extension Worker {
                 }
                 isHTTP2 = true
             case .plainHTTP2: isHTTP2 = true
-            case .plainHTTP1, .meshTCP, .plainTCP, .mutualTCP, .simpleTCP: isHTTP2 = false
-            case .mutualHTTP, .simpleHTTP: isHTTP2 = negotiated == .http2
+            case .plainHTTP1, .mutualHTTP1, .simpleHTTP1, .meshTCP, .plainTCP, .mutualTCP, .simpleTCP: isHTTP2 = false
+            case .mutualHTTP2, .simpleHTTP2: isHTTP2 = negotiated == .http2
             }
             limits.isSecure = outbound[handle].connection.link.transport.isSecure
             outbound[handle].connection.link.session =
@@ -161,7 +189,7 @@ extension Worker {
     private mutating func serveWaiting(_ handle: Handle) {
         var waiting: [Handle] = []
         swap(&waiting, &outbound[handle].connection.waiting)
-        for exchange in waiting where exchanges.contains(exchange) && exchanges[exchange].phase == .waiting {
+        for exchange in waiting where isWaiting(exchange, for: handle) {
             let isFree =
                 outbound.contains(handle) && outbound[handle].connection.phase == .http
                 && outbound[handle].connection.link.session?.canOpenStream == true
@@ -182,6 +210,8 @@ extension Worker {
             case .idle: reads = 16
             case .fed:
                 outbound[handle].connection.lastActive = reactor.now
+                outbound[handle].lastHeard = reactor.now
+                outbound[handle].pingedAt = nil
                 drainOutbound(handle)
                 markOutbound(handle)
             case .raw(let count):
@@ -249,7 +279,8 @@ extension Worker {
         }
     }
 
-    private mutating func startDraining(_ handle: Handle) {
+    /// Nothing new is put on it.
+    mutating func startDraining(_ handle: Handle) {
         guard outbound[handle].connection.phase == .http else { return }
         outbound[handle].connection.phase = .draining
         pool.remove(handle, from: outbound[handle].connection.key)
@@ -278,6 +309,16 @@ extension Worker {
             markOutbound(handle)
         }
         if outbound.contains(handle) { watchOutbound(handle) }
+        resumeOutbound(handle)
+    }
+
+    /// What was read and not given out while nobody wanted it: no readiness announces it.
+    mutating func resumeOutbound(_ handle: Handle) {
+        if outbound.contains(handle), outbound[handle].connection.link.transport.isEstablished,
+            outbound[handle].connection.link.transport.holdsInput
+        {
+            readOutbound(handle)
+        }
     }
 
     mutating func watchOutbound(_ handle: Handle) {
@@ -319,7 +360,7 @@ extension Worker {
         let cause = FailureCause(error, wasConnecting: wasConnecting, isUnanswered: isSecure && !sawSettings)
         switch purpose {
         case .pooled:
-            for exchange in waiting where exchanges.contains(exchange) { tryFailed(exchange, cause) }
+            for exchange in waiting where isWaiting(exchange, for: handle) { tryFailed(exchange, cause) }
             for exchange in live where exchanges.contains(exchange) { tryFailed(exchange, cause) }
         case .relay(let relay): if relays.contains(relay) { relayLost(relay, handle, cause, error) }
         case .knock(let knock): knocked(knock, isOpen: false)

@@ -3,6 +3,7 @@ package import MeshModel
 internal import Reactor
 package import Routing
 package import TLS
+internal import Upstream
 
 /// Everything that a worker decides by, made off the path and swapped in whole: the routing table, whom to believe, who we are.
 package final class ProxyConfiguration: Sendable {
@@ -14,10 +15,12 @@ package final class ProxyConfiguration: Sendable {
     let server: TLSContext
     let meshHTTP: TLSContext
     let meshTCP: TLSContext
-    let mutualHTTP: TLSContext
+    let mutualHTTP1: TLSContext
+    let mutualHTTP2: TLSContext
     let mutualTCP: TLSContext
     /// By the roots of `tls: simple` workloads, in PEM.
-    private let simpleHTTP: [String: TLSContext]
+    private let simpleHTTP1: [String: TLSContext]
+    private let simpleHTTP2: [String: TLSContext]
     private let simpleTCP: [String: TLSContext]
     /// Addresses of `RoutingTable.gateways`, in its order.
     let gatewayAddresses: [SocketAddress?]
@@ -43,18 +46,22 @@ package final class ProxyConfiguration: Sendable {
             protocols: [.tcp, .http2, .http1])
         meshHTTP = try TLSContext.client(svid: svid, trust: trust, protocols: [.http2])
         meshTCP = try TLSContext.client(svid: svid, trust: trust, protocols: [.tcp])
-        mutualHTTP = try TLSContext.client(svid: svid, trust: trust, protocols: [.http2, .http1])
+        mutualHTTP1 = try TLSContext.client(svid: svid, trust: trust, protocols: [.http1])
+        mutualHTTP2 = try TLSContext.client(svid: svid, trust: trust, protocols: [.http2, .http1])
         mutualTCP = try TLSContext.client(svid: svid, trust: trust, protocols: [])
-        var http: [String: TLSContext] = [:]
+        var http1: [String: TLSContext] = [:]
+        var http2: [String: TLSContext] = [:]
         var tcp: [String: TLSContext] = [:]
         for service in snapshot.services {
             for endpoint in service.endpoints {
-                guard case .simple(let roots) = endpoint.security, http[roots] == nil else { continue }
-                http[roots] = try TLSContext.client(roots: Array(roots.utf8), protocols: [.http2, .http1])
+                guard case .simple(let roots) = endpoint.security, http1[roots] == nil else { continue }
+                http1[roots] = try TLSContext.client(roots: Array(roots.utf8), protocols: [.http1])
+                http2[roots] = try TLSContext.client(roots: Array(roots.utf8), protocols: [.http2, .http1])
                 tcp[roots] = try TLSContext.client(roots: Array(roots.utf8), protocols: [])
             }
         }
-        simpleHTTP = http
+        simpleHTTP1 = http1
+        simpleHTTP2 = http2
         simpleTCP = tcp
         gatewayAddresses = table.gateways.map { SocketAddress(ip: $0.address.address, port: $0.address.port) }
         var base = snapshot.gateways.count
@@ -73,7 +80,13 @@ package final class ProxyConfiguration: Sendable {
         }
     }
 
-    func simple(_ roots: String, http: Bool) -> TLSContext? { http ? simpleHTTP[roots] : simpleTCP[roots] }
+    func simple(_ roots: String, _ use: PoolKey.Use) -> TLSContext? {
+        switch use {
+        case .simpleHTTP1: simpleHTTP1[roots]
+        case .simpleHTTP2: simpleHTTP2[roots]
+        default: simpleTCP[roots]
+        }
+    }
 
     /// The trust domain of the own cluster.
     package var ownDomain: TrustDomain { table.snapshot.trustDomain }

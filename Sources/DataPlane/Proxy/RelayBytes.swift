@@ -156,6 +156,7 @@ extension Worker {
         guard relays.contains(relay) else { return }
         let connection = relays[relay].upstream
         if outbound.contains(connection) { watchOutbound(connection) }
+        resumeOutbound(connection)
         finishRelayIfDone(relay)
     }
 
@@ -163,6 +164,7 @@ extension Worker {
         guard relays.contains(relay) else { return }
         let handle = relays[relay].downstream
         if inbound.contains(handle) { watchInbound(handle) }
+        resumeInbound(handle)
         finishRelayIfDone(relay)
     }
 

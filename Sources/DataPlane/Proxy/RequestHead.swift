@@ -131,7 +131,9 @@ struct RequestHead {
             }
         } else {
             let told = exchange.head.value(of: .meshfedAuthority)
-            if told.count > 0, HostAuthority(told) != nil {
+            // At a gateway only a peer that brought an assertion is one of our proxies.
+            let isBelieved = !isGateway || exchange.forwardsOrigin || exchange.isProbe
+            if isBelieved, told.count > 0, HostAuthority(told) != nil {
                 head.append(name, told)
             } else {
                 head.append(name, destination.meshName)

@@ -98,7 +98,7 @@ extension Worker {
         let believes = exchanges[exchange].upstreamIsProxy
         for index in 0..<block.count {
             switch block.name(at: index) {
-            case .meshfedError: if !believes { continue }
+            case .meshfedError: if !believes || exchanges[exchange].wasDispatched { continue }
             case .meshfedAttempts, .meshfedOrigin, .meshfedHops, .meshfedDeadline, .meshfedAuthority, .meshfedProbe,
                 .xForwardedClientCert:
                 continue
@@ -107,6 +107,9 @@ extension Worker {
             default: break
             }
             outgoing.append(copying: index, of: block)
+        }
+        if kind == .response, exchanges[exchange].wasDispatched, let reason = exchanges[exchange].reason {
+            writeError(exchange, reason, true)
         }
         if kind == .response, inbound[handle].isProxy, exchanges[exchange].attempts > 1 {
             outgoing.append(.meshfedAttempts, number: exchanges[exchange].attempts)
@@ -203,6 +206,13 @@ extension Worker {
     mutating func upstreamClosed(
         _ exchange: Handle, _ connection: Handle, _ error: HTTPStreamError, _ failure: TransportError?
     ) {
+        let owed = exchanges[exchange].owedUpstream
+        if owed > 0, outbound.contains(connection) {
+            // What was held back for a slow caller counts against the window of the whole connection.
+            exchanges[exchange].owedUpstream = 0
+            outbound[connection].connection.link.session?.consume(exchanges[exchange].upstreamStream, owed)
+            markOutbound(connection)
+        }
         exchanges[exchange].upstream = .none
         if let candidate = exchanges[exchange].candidate, exchanges[exchange].started {
             health.ended(candidate.handle)
@@ -232,6 +242,8 @@ extension Worker {
     mutating func tryFailed(_ exchange: Handle, _ cause: FailureCause) {
         guard exchanges.contains(exchange) else { return }
         if exchanges[exchange].phase == .responding {
+            // The answer is complete, only the rest of the request was not taken.
+            if exchanges[exchange].responseEnded { return detachUpstream(exchange, code: HTTP2Code.cancel) }
             exchanges[exchange].reason = cause.reason
             cutShort(exchange)
             return
@@ -256,6 +268,7 @@ extension Worker {
             return false
         }
         exchanges[exchange].reason = cause.reason
+        if cause.isDispatched { exchanges[exchange].wasDispatched = true }
         let grpc: FailedTry.GRPC =
             !exchanges[exchange].isGRPC ? .no : exchanges[exchange].received == 0 ? .noMessageSent : .messageSent
         let failed = FailedTry(

@@ -15,6 +15,11 @@ extension Worker {
     private static let upstreamIdle = Duration.seconds(60)
     /// HTTP/2 sessions are told the time this often, in seconds.
     private static let calmSeconds = 10
+    /// One of our proxies that sent nothing for so long, with calls under way, is asked by PING; and again so long without an
+    /// answer, it is gone. Below the default timeout of a request, so that what can be repeated is repeated in time.
+    private static let silence = Duration.seconds(5)
+    /// How long before a peer's certificate ends its connection takes nothing new; 30 s after the end it is cut off.
+    private static let retirement: Int64 = 10
 
     mutating func sweep() {
         let now = reactor.now
@@ -23,8 +28,9 @@ extension Worker {
         sweepInbound(now, isCalm)
         sweepOutbound(now, isCalm)
         sweepRelays(now)
+        if isDraining, now >= farewell { sayFarewell() }
         if !isDraining { sendProbes() }
-        for handle in listeners.handles where listeners[handle].pausedUntil != .zero { acceptAll(handle) }
+        resumeListeners()
     }
 
     private mutating func sweepInbound(_ now: Instant, _ isCalm: Bool) {
@@ -39,6 +45,10 @@ extension Worker {
             }
             let phase = inbound[handle].connection.phase
             if phase == .relay { continue }
+            if let peer = inbound[handle].peer, peer.notAfter.advanced(bySeconds: -Self.retirement) < wall {
+                inbound[handle].connection.link.session?.goAway()
+                markInbound(handle)
+            }
             if let since = inbound[handle].connection.waitingSince, since + settings.headTimeout <= now,
                 inbound[handle].connection.streams.isEmpty
             {
@@ -84,19 +94,44 @@ extension Worker {
                 closeOutbound(handle, .tls(reason: "the peer's certificate has ended", alert: nil))
                 continue
             }
+            if let peer = outbound[handle].connection.peer,
+                peer.notAfter.advanced(bySeconds: -Self.retirement) < wall
+            {
+                startDraining(handle)
+            }
+            if isSilent(handle, now) {
+                closeOutbound(handle, .socket(SocketError(code: 110, operation: "read")))
+                continue
+            }
             switch outbound[handle].connection.phase {
             case .connecting, .header:
                 if outbound[handle].connection.dialledAt + outbound[handle].connectTimeout <= now {
                     closeOutbound(handle, .socket(SocketError(code: 110, operation: "connect")))
                 }
             case .http:
-                let isOld = outbound[handle].connection.key.generation != configuration?.generation
+                let generation = outbound[handle].connection.key.generation
+                // Plain connections have none.
+                let isOld = generation != 0 && generation != configuration?.generation
                 let isIdle = outbound[handle].connection.lastActive + Self.upstreamIdle <= now || isOld
                 if outbound[handle].connection.streams.isEmpty, isIdle { retire(handle) }
             case .draining: if outbound[handle].connection.streams.isEmpty { retire(handle) }
             case .relay: break
             }
         }
+    }
+
+    /// True: a proxy of ours does not answer any more. A host that vanished says neither FIN nor RST.
+    private mutating func isSilent(_ handle: Handle, _ now: Instant) -> Bool {
+        guard outbound[handle].connection.key.use == .meshHTTP, outbound[handle].connection.link.isHTTP,
+            !outbound[handle].connection.streams.isEmpty
+        else { return false }
+        if let asked = outbound[handle].pingedAt { return asked + Self.silence <= now }
+        if outbound[handle].lastHeard + Self.silence <= now {
+            outbound[handle].pingedAt = now
+            outbound[handle].connection.link.session?.ping(0)
+            markOutbound(handle)
+        }
+        return false
     }
 
     private mutating func sweepRelays(_ now: Instant) {

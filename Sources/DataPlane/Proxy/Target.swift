@@ -43,13 +43,14 @@ extension ProxyConfiguration {
                     isGateway: false, connectTimeout: timeout)
             case .mutual:
                 return Target(
-                    address: app, serverName: destination.serverName, use: http ? .mutualHTTP : .mutualTCP,
-                    expectation: .workload(endpoint.identity), context: http ? mutualHTTP : mutualTCP, isProxy: false,
+                    address: app, serverName: destination.serverName, use: !http ? .mutualTCP : prefersHTTP2 ? .mutualHTTP2 : .mutualHTTP1,
+                    expectation: .workload(endpoint.identity), context: !http ? mutualTCP : prefersHTTP2 ? mutualHTTP2 : mutualHTTP1, isProxy: false,
                     isGateway: false, connectTimeout: timeout)
             case .simple(let roots):
-                guard let context = simple(roots, http: http) else { return nil }
+                let use: PoolKey.Use = !http ? .simpleTCP : prefersHTTP2 ? .simpleHTTP2 : .simpleHTTP1
+                guard let context = simple(roots, use) else { return nil }
                 return Target(
-                    address: app, serverName: destination.meshName, use: http ? .simpleHTTP : .simpleTCP,
+                    address: app, serverName: destination.meshName, use: use,
                     expectation: .anybody, context: context, isProxy: false, isGateway: false, connectTimeout: timeout)
             }
         case .localGateway(let index):

@@ -30,6 +30,8 @@ package struct Worker: ~Copyable {
     static let tick = Duration.milliseconds(250)
     /// Request bodies kept for repeating, over all exchanges of the worker.
     static let keptLimit = 67_108_864
+    /// Between the two GOAWAYs of a drain: more than a round trip anywhere.
+    static let roundTrip = Duration.seconds(1)
 
     let settings: WorkerSettings
     let mailbox: WorkerMailbox
@@ -63,6 +65,8 @@ package struct Worker: ~Copyable {
     var keptBytes = 0
     var isDraining = false
     var drainEnd = Instant.distantFuture
+    /// When draining comes to its second GOAWAY.
+    var farewell = Instant.distantFuture
     var nextCalm = Instant.zero
 
     package init(settings: WorkerSettings, mailbox: WorkerMailbox) throws(SocketError) {
@@ -84,11 +88,10 @@ package struct Worker: ~Copyable {
 
     /// Adds a listening socket; `role` is an index into `WorkerSettings.entries`.
     package mutating func listen(_ socket: consuming ListenerSocket, role: Int) throws(SocketError) {
-        let descriptor = socket.descriptor
         guard let handle = listeners.insert(Listener(socket, role: role)) else {
             throw SocketError(code: 24, operation: "add a listener")
         }
-        try reactor.watch(descriptor, .readable, Token(kind: Kind.listener.rawValue, handle: handle))
+        try watchListener(handle)
     }
 
     /// Runs until it has drained.
@@ -186,15 +189,28 @@ package struct Worker: ~Copyable {
 
     private mutating func drain() {
         guard !isDraining else { return }
+        // What the kernel accepted for us is served: closing the listener would reset it.
+        for handle in listeners.handles { acceptAll(handle) }
         isDraining = true
         drainEnd = reactor.now + settings.grace
+        farewell = reactor.now + Self.roundTrip
         for handle in listeners.handles { listeners.remove(handle) }
+        for handle in inbound.handles where inbound[handle].connection.link.isHTTP {
+            inbound[handle].connection.link.session?.goAway()
+            markInbound(handle)
+        }
+    }
+
+    /// A round trip after the first GOAWAY: HTTP/2 names the last stream it takes; who has not begun to speak is not waited for.
+    mutating func sayFarewell() {
+        farewell = .distantFuture
         for handle in inbound.handles where inbound.contains(handle) {
-            if inbound[handle].connection.link.isHTTP {
-                inbound[handle].connection.link.session?.goAway()
+            switch inbound[handle].connection.phase {
+            case .http:
+                inbound[handle].connection.link.session?.shutdown(code: 0)
                 markInbound(handle)
-            } else if inbound[handle].connection.phase != .relay {
-                closeInbound(handle, abort: false)
+            case .handshake, .detect, .header: closeInbound(handle, abort: false)
+            case .relay, .closing: break
             }
         }
     }

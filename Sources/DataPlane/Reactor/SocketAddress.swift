@@ -83,6 +83,9 @@ package struct SocketAddress: Hashable, Sendable, CustomStringConvertible {
         return UInt16(exactly: value)
     }
 
+    /// Address and port in one word, for tables whose keys no stranger chooses.
+    package var mixed: UInt64 { (high ^ low &* 0x9E37_79B9_7F4A_7C15) &+ UInt64(port) << 32 &+ UInt64(scope) }
+
     package var isIPv6: Bool { family == 6 }
     package var isLoopback: Bool { family == 4 ? high >> 56 == 127 : high == 0 && low == 1 }
     /// `0.0.0.0` or `::`.

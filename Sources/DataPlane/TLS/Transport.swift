@@ -26,6 +26,8 @@ package struct Transport: ~Copyable {
     private var isConnecting: Bool
     private var output = Output.open
     private var inputEnded = false
+    /// The owner heard of the end.
+    private var isEndTold = false
     /// A fault found behind bytes that were given out first.
     private var laterFailure: TransportError?
 
@@ -161,7 +163,7 @@ package struct Transport: ~Copyable {
     }
 
     /// True: `receive` has something to say that no readiness will announce.
-    package var holdsInput: Bool { !held.isEmpty || laterFailure != nil || inputEnded }
+    package var holdsInput: Bool { !held.isEmpty || laterFailure != nil || (inputEnded && !isEndTold) }
 
     /// Reads once and decrypts all of it.
     package mutating func receive(_ buffers: inout WorkerBuffers) throws(TransportError) -> Received {
@@ -169,7 +171,10 @@ package struct Transport: ~Copyable {
             laterFailure = nil
             throw failure
         }
-        if inputEnded { return .end }
+        if inputEnded {
+            isEndTold = true
+            return .end
+        }
         guard tls != nil else { return try receivePlain(&buffers) }
         if held.isEmpty {
             switch try read(&buffers) {
@@ -177,6 +182,7 @@ package struct Transport: ~Copyable {
             case .wouldBlock: return .wouldBlock
             case .end:
                 inputEnded = true
+                isEndTold = true
                 guard closeWasAnnounced else { throw .truncated }
                 return .end
             }
@@ -216,7 +222,10 @@ package struct Transport: ~Copyable {
         if isClosed {
             inputEnded = true
             held.removeAll()
-            if total == 0 { return .end }
+            if total == 0 {
+                isEndTold = true
+                return .end
+            }
         }
         return total == 0 ? .wouldBlock : .bytes(total)
     }
@@ -233,6 +242,7 @@ package struct Transport: ~Copyable {
             case .wouldBlock: return .wouldBlock
             case .end:
                 inputEnded = true
+                isEndTold = true
                 return .end
             }
         } catch {
@@ -342,6 +352,9 @@ package struct Transport: ~Copyable {
     /// Our direction has ended and everything was written.
     package var outputClosed: Bool { output == .closed }
     package var inputClosed: Bool { inputEnded }
+
+    /// What the socket died of; nil while it lives.
+    package func socketFailure() -> SocketError? { socket.finishConnect() }
 
     /// Makes closing send RST: the peer must not take what it got for complete.
     package mutating func abort() { socket.resetOnClose() }

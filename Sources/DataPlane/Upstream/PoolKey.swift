@@ -13,11 +13,21 @@ package struct PoolKey: Hashable, Sendable {
         case plainHTTP2
         case plainTCP
         /// A workload's own mTLS (`tls: mutual`), HTTP.
-        case mutualHTTP
+        case mutualHTTP1
+        case mutualHTTP2
         case mutualTCP
         /// A server certificate checked against a file (`tls: simple`), HTTP.
-        case simpleHTTP
+        case simpleHTTP1
+        case simpleHTTP2
         case simpleTCP
+
+        /// Its connections carry many exchanges at a time, where the peer agrees to HTTP/2.
+        package var isShared: Bool {
+            switch self {
+            case .meshHTTP, .plainHTTP2, .mutualHTTP2, .simpleHTTP2: true
+            case .plainHTTP1, .mutualHTTP1, .simpleHTTP1, .meshTCP, .plainTCP, .mutualTCP, .simpleTCP: false
+            }
+        }
     }
 
     package let address: SocketAddress
@@ -32,5 +42,10 @@ package struct PoolKey: Hashable, Sendable {
         self.route = route
         self.use = use
         self.generation = generation
+    }
+
+    /// One word goes into the hash: all keys come from the own configuration, nobody chooses them to collide.
+    package func hash(into hasher: inout Hasher) {
+        hasher.combine(route ^ address.mixed ^ UInt64(use.rawValue) << 56 ^ UInt64(generation) << 24)
     }
 }

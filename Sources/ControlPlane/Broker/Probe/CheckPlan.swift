@@ -9,35 +9,41 @@ internal import Settings
 
 /// What one `check` looks at: calls to make, and what can be said without any.
 struct CheckPlan {
-    /// Calls for one line of the answer: tried in order until one goes through, for one caller each.
+    /// Calls for one line of the answer: for one caller after the other, until one goes through.
     struct Line {
         let kind: String
         let destination: ClusterID
         let subject: String
-        let orders: [ProbeOrder]
+        let gateway: GatewayAddress
+        let target: ServiceAddress
+        let isTCP: Bool
+        /// Nil calls the mesh's own probe name.
+        let callers: CheckCallers?
     }
 
-    /// Lines of one check; a cluster with more services is better asked in parts.
-    private static let maximumLines = 4_096
-    /// Callers that are tried for one service: any of them that is let in shows that it works.
-    private static let maximumCallers = 8
+    /// Lines of one check; some 20 ms each, eight at a time.
+    private static let maximumLines = 65_536
+    /// Own gateways that the probe name of each member is called through.
+    private static let maximumGateways = 8
     /// A clock that differs by more is warned of (PROTOCOLS section 7).
-    private static let skew: Int64 = 10
-    /// An SVID should be renewed long before this is left.
-    private static let certificateWarning: Int64 = 4 * 3_600
+    private static let skew: UInt64 = 10
+    /// An SVID should be renewed long before this share of its life is left: a sixth, 4 of 24 hours.
+    private static let certificateShare: Int64 = 6
 
     private(set) var lines: [Line] = []
     private(set) var results: [AdminCheckResult] = []
     private let broker: Broker
-    private let timeout: Duration
 
-    init(_ broker: Broker, timeout: Duration) {
+    init(_ broker: Broker) {
         self.broker = broker
-        self.timeout = timeout
         judgeConfiguration()
         judgeProxies()
         judgeMembers()
-        guard let snapshot = broker.snapshots.published?.snapshot else { return }
+        guard let snapshot = broker.snapshots.published?.snapshot else {
+            add("configuration", "", "snapshot", .failed, "", "none is published yet; try again in a moment")
+            return
+        }
+        judgeImports(snapshot)
         guard !snapshot.gateways.isEmpty else {
             if !snapshot.members.isEmpty {
                 add(
@@ -64,13 +70,12 @@ struct CheckPlan {
         for warning in broker.snapshots.compilation?.warnings ?? [] {
             add("configuration", "", warning.subject, .warning, "", warning.description)
         }
-        let left = broker.trust.svid.notAfter.seconds - broker.loop.wall.seconds
-        let id = broker.trust.svid.id.description
-        if left < Self.certificateWarning {
-            add("certificate", "", id, .warning, "", "ends in \(max(0, left)) s; the broker should have renewed it")
-        } else {
-            add("certificate", "", id, .ok, "", "ends in \(left) s")
-        }
+        let svid = broker.trust.svid
+        let left = svid.notAfter.seconds - broker.loop.wall.seconds
+        let isShort = left < (svid.notAfter.seconds - svid.notBefore.seconds) / Self.certificateShare
+        add(
+            "certificate", "", svid.id.description, isShort ? .warning : .ok, "",
+            "ends in \(CheckWords.span(left))\(isShort ? "; the broker should have renewed it, look at its log" : "")")
     }
 
     private mutating func judgeProxies() {
@@ -78,15 +83,19 @@ struct CheckPlan {
         for proxy in broker.feed.proxies {
             let name = "\(proxy.gateway == nil ? "sidecar" : "gateway") \(proxy.name)"
             if !proxy.refused.isEmpty {
-                add("feed", "", name, .failed, "", "refused the snapshot: \(proxy.refused)")
+                add(
+                    "feed", "", name, .failed, "",
+                    "refused the snapshot: \(proxy.refused); it serves revision \(proxy.acked) of \(revision)")
             } else if proxy.acked < revision {
-                add("feed", "", name, .warning, "", "holds revision \(proxy.acked) of \(revision)")
+                add("feed", "", name, .warning, "", "holds revision \(proxy.acked) of \(revision); try again")
             } else {
                 add("feed", "", name, .ok, "", "holds revision \(revision)")
             }
             let left = proxy.identity.notAfter.seconds - broker.loop.wall.seconds
-            if left < Self.certificateWarning {
-                add("certificate", "", name, .warning, "", "its SVID ends in \(max(0, left)) s")
+            if left <= 0 {
+                add(
+                    "certificate", "", name, .failed, "",
+                    "its SVID ended \(CheckWords.span(-left)) ago; look at its log for why it was not renewed")
             }
         }
     }
@@ -99,81 +108,120 @@ struct CheckPlan {
                 add("feed", cluster, cluster, .warning, "", "pending: \(reason); see meshfed member accept")
             case .gone: continue
             case .admitted:
-                if let skew = status.skew, skew.magnitude > UInt64(Self.skew) {
+                if let skew = status.skew, skew.magnitude > Self.skew {
                     add(
                         "clock", cluster, cluster, .warning, "",
                         "its clock differs by \(skew) s; mend NTP there or here")
-                } else if status.skew != nil {
-                    add("clock", cluster, cluster, .ok, "", "")
+                } else if let skew = status.skew {
+                    add("clock", cluster, cluster, .ok, "", "differs by \(skew) s")
                 }
                 switch status.freshness {
                 case .fresh?: add("feed", cluster, cluster, .ok, "", "its data is fresh")
                 case .stale(let since)?:
-                    let age = broker.loop.wall.seconds - since.seconds
+                    let age = CheckWords.span(broker.loop.wall.seconds - since.seconds)
+                    let link = status.isConnected ? "its broker sends none" : "its broker is not connected"
                     add(
                         "feed", cluster, cluster, .failed, "stale",
-                        "no lease for \(max(0, age)) s; is its broker reachable?")
+                        "no lease for \(age), \(link); is it up, and can 15012 be reached either way?")
                 case .gone?, nil: add("feed", cluster, cluster, .failed, "stale", "it is gone")
+                }
+                if let refusal = status.refusal {
+                    add("feed", cluster, cluster, .warning, "", "it refused what this cluster sent last: \(refusal)")
                 }
             }
         }
+    }
+
+    /// Imports that ask for what nobody offers: a call to it ends with `no_route`.
+    private mutating func judgeImports(_ snapshot: Snapshot) {
+        let objects = broker.objects.book.all.sorted { $0.subject < $1.subject }
+        var rules: [ImportObject.Rule] = []
+        for object in objects {
+            guard case .importRules(let body) = object.body else { continue }
+            rules += body.rules
+            for rule in body.rules { judge(rule, of: object, snapshot) }
+        }
+        let explicit = Set(rules.compactMap { rule in rule.service.map { [rule.namespace, $0] } })
+        for (key, since) in broker.snapshots.withdrawn.missing(rules)
+        where !explicit.contains([key.service.namespace, key.service.name]) {
+            let ago = CheckWords.span(broker.loop.wall.seconds - since.seconds)
+            add(
+                "service", key.cluster.description, key.service.description, .failed, Reason.noRoute.rawValue,
+                "\(key.cluster) stopped to export it \(ago) ago, and an Import still asks for it; export it there again"
+            )
+        }
+    }
+
+    private mutating func judge(_ rule: ImportObject.Rule, of object: MeshObject, _ snapshot: Snapshot) {
+        let matches = snapshot.services.contains { service in
+            service.name.namespace == rule.namespace && (rule.service == nil || service.name.name == rule.service)
+                && service.remotes.contains { rule.cluster == nil || $0.cluster == rule.cluster }
+        }
+        guard !matches, !ImportObject.isReserved(rule.namespace) else { return }
+        let owner = rule.cluster.map { "\($0)" } ?? "no member"
+        let what = rule.service.map { "\(rule.namespace)/\($0)" } ?? "anything in namespace \(rule.namespace)"
+        let isMember = rule.cluster.map { name in snapshot.members.contains { $0.cluster == name } } ?? true
+        let detail: String
+        if !isMember {
+            detail = "\(owner) is no member of this federation; join it, or mend the rule of \(object.subject)"
+        } else {
+            let verb = rule.cluster == nil ? "exports" : "does not export"
+            detail = "\(owner) \(verb) \(what) to this cluster, and \(object.subject) asks for it; export it there"
+        }
+        add(
+            "service", rule.cluster?.description ?? "", what, rule.service == nil ? .warning : .failed,
+            Reason.noRoute.rawValue, detail)
     }
 
     // MARK: Calls
 
     private mutating func planProbes(_ snapshot: Snapshot) {
         for member in snapshot.members {
-            for gateway in snapshot.gateways.prefix(8) {
+            for gateway in snapshot.gateways.prefix(Self.maximumGateways) {
                 let target = ServiceAddress.probe(of: member.cluster)
                 append(
                     Line(
                         kind: "probe", destination: member.cluster, subject: target.name.description,
-                        orders: [order(gateway, target, caller: nil)]))
+                        gateway: gateway, target: target, isTCP: false, callers: nil))
             }
         }
     }
 
+    /// Every port of every imported service in every cluster, the local gateways in turn.
     private mutating func planServices(_ snapshot: Snapshot) {
-        let callers = Self.callers(snapshot).prefix(Self.maximumCallers)
+        let callers = CheckCallers.identities(broker.objects.book.all, in: broker.settings.trustDomain)
         var turn = 0
         for service in snapshot.services {
             for remote in service.remotes {
                 let name = MeshName(
                     service: service.name.name, namespace: service.name.namespace, scope: .pinned(remote.cluster))
-                guard let port = remote.ports.first(where: \.appProtocol.isHTTP) ?? remote.ports.first else { continue }
-                guard !callers.isEmpty else {
-                    add(
-                        "service", remote.cluster.description, name.description, .warning, "",
-                        "there is no Workload here that could call it")
-                    continue
+                for port in remote.ports {
+                    let target = ServiceAddress(name: name, port: port.port)
+                    guard let callers = CheckCallers(callers, remote.authorization, port: port.port) else {
+                        add(
+                            "service", remote.cluster.description, target.authority, .warning, "",
+                            "not called: there is no Workload here that could call it")
+                        continue
+                    }
+                    append(
+                        Line(
+                            kind: "service", destination: remote.cluster, subject: target.authority,
+                            gateway: snapshot.gateways[turn % snapshot.gateways.count], target: target,
+                            isTCP: !port.appProtocol.isHTTP, callers: callers))
+                    turn &+= 1
                 }
-                let gateway = snapshot.gateways[turn % snapshot.gateways.count]
-                turn &+= 1
-                let target = ServiceAddress(name: name, port: port.port)
-                append(
-                    Line(
-                        kind: "service", destination: remote.cluster, subject: target.authority,
-                        orders: callers.map { order(gateway, target, caller: $0, isTCP: !port.appProtocol.isHTTP) }))
             }
         }
     }
 
-    /// Identities of local workloads, each once.
-    private static func callers(_ snapshot: Snapshot) -> [SPIFFEID] {
-        Set(snapshot.services.flatMap { $0.endpoints.map(\.identity) }).sorted()
-    }
-
-    private func order(
-        _ gateway: GatewayAddress, _ target: ServiceAddress, caller: SPIFFEID?, isTCP: Bool = false
-    ) -> ProbeOrder {
-        ProbeOrder(
-            gateway: gateway, target: target, caller: caller, isTCP: isTCP,
-            context: isTCP ? broker.trust.tcpClient : broker.trust.client, trustDomain: broker.settings.trustDomain,
-            timeout: timeout)
-    }
-
     private mutating func append(_ line: Line) {
-        if lines.count < Self.maximumLines { lines.append(line) }
+        if lines.count < Self.maximumLines {
+            lines.append(line)
+        } else if lines.count == Self.maximumLines, results.last?.subject != "limit" {
+            add(
+                "service", "", "limit", .failed, "",
+                "there is more to call than \(Self.maximumLines) lines; the rest was not called")
+        }
     }
 
     private mutating func add(

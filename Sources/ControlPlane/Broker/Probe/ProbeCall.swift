@@ -228,7 +228,7 @@ struct ProbeCall: ~Copyable {
             let value = Self.text(block.value(at: index))
             let word = value.split(separator: ";").first.map(String.init) ?? value
             let known = Reason(rawValue: word)?.rawValue ?? Reason.upstreamProtocol.rawValue
-            return ProbeResult(reason: known, detail: "HTTP \(status), meshfed-error: \(value)", milliseconds: 0)
+            return ProbeResult(reason: known, detail: "HTTP \(status)", milliseconds: 0)
         }
         guard status.utf8.first == 0x32 else {
             return ProbeResult(.upstreamProtocol, "HTTP \(status) without meshfed-error")

@@ -42,6 +42,7 @@ final class SnapshotDriver {
     private(set) var published: Published?
     /// Why the newest state of the cluster makes no snapshot; empty when it does.
     private(set) var failure = ""
+    private(set) var withdrawn = WithdrawnImports()
 
     private var identifiers: IDTable
     private var addresses: AddressPool
@@ -99,6 +100,7 @@ final class SnapshotDriver {
         offer(result)
         var next = result
         if let last = compilation {
+            withdrawn.note(from: last, to: result, at: broker.loop.wall)
             next.snapshot.revision = last.snapshot.revision
             guard next.snapshot != last.snapshot else {
                 compilation = next
