@@ -86,7 +86,10 @@ let package = Package(
                 "Reactor", "TLS", "MeshModel",
             ]),
         room("DataPlane", "Redirect", ["Settings"]),
-        room("DataPlane", "Sidecar", ["Host", "Proxy", "Feed", "Settings", "Routing", "MeshModel", "Reactor"]),
+        room("DataPlane", "Names", ["Wire", "Reactor", "Containers", "MeshModel"]),
+        room(
+            "DataPlane", "Sidecar",
+            ["Host", "Proxy", "Names", "Feed", "Settings", "Routing", "MeshModel", "Reactor"]),
         room("DataPlane", "Gateway", ["Host", "Proxy", "Feed", "Settings", "Routing", "MeshModel", "Reactor"]),
 
         room("ControlPlane", "Store", ["MeshModel"]),
@@ -124,7 +127,7 @@ let package = Package(
             name: "WireFuzz", dependencies: ["Wire", "Containers"], path: "Tests/Fuzz/Wire", swiftSettings: strict),
         tests("Wire", ["Containers", "WireFuzz"]),
         tests("Routing", ["MeshModel", "Identity", "Containers", "Telemetry"]),
-        tests("Redirect", ["Settings"]),
+        tests("Redirect", ["Settings"]), tests("Names", ["MeshModel", "Wire"]),
         tests("RPC", ["MeshModel", "Identity", "TLS", "Reactor", "Wire"]),
         tests("Admin", ["RPC", "Telemetry", "MeshModel", "Reactor", "Wire"]),
         tests("Feed", ["RPC", "Identity", "MeshModel", "ControlCoding", "TLS", "Reactor", "Wire"]),

@@ -1,6 +1,7 @@
 internal import Feed
 internal import Host
 internal import MeshModel
+internal import Names
 internal import Proxy
 internal import Reactor
 internal import Routing
@@ -36,6 +37,18 @@ package enum SidecarProgram {
         plan.capture.isOn = !settings.listenCaptured.isEmpty
         plan.capture.probes = settings.probes.map { ProbePath(port: $0.port, path: Array($0.path.utf8)) }
         plan.capture.drain = settings.drain
+        guard !settings.listenNames.isEmpty else { return ProxyHost.run(plan) }
+        let names: NamesService
+        do throws(SocketError) {
+            names = try NamesService(
+                settings.listenNames.compactMap { SocketAddress(ip: $0.host, port: $0.port) },
+                resolverFile: settings.resolverFile)
+        } catch {
+            Notice.write("sidecar: --dns: \(error); is another process using it? choose another by --listen-dns")
+            return 1
+        }
+        plan.onSnapshot = { names.adopt($0, namespace: workload.namespace) }
+        defer { names.stop() }
         return ProxyHost.run(plan)
     }
 

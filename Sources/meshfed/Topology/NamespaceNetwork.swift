@@ -82,8 +82,8 @@ struct NamespaceNetwork {
             lines += node.routes.map { "route add \($0.destination)/32 via \($0.nextHop)" }
             if let capture = node.capture {
                 lines.append("route add default via \(capture.nextHop)")
-                lines.append("-6 address add \(capture.address6) dev eth0 nodad")
-                lines.append("-6 route add default dev eth0")
+                lines.append("address add \(capture.address6) dev eth0 nodad")
+                lines.append("route add ::/0 dev eth0")
             }
             try batch(lines, in: namespace(node.key))
         }
