@@ -56,7 +56,7 @@ let package = Package(
         room("Core", "MeshModel", []),
         room("Core", "Containers", []),
         room("Core", "Identity", ["MeshModel", "COpenSSL"]),
-        room("Core", "Telemetry", ["MeshModel"]),
+        room("Core", "Telemetry", ["MeshModel", "Containers"]),
         room("Core", "Settings", ["MeshModel"]),
         .target(
             name: "ControlProtocol", dependencies: [protobuf], path: "Sources/Core/ControlProtocol",
@@ -121,13 +121,22 @@ let package = Package(
         .target(
             name: "MeshTestKit", dependencies: ["MeshModel", "Identity"], path: "Tests/Support/MeshTestKit",
             swiftSettings: strict),
-        tests("MeshModel"), tests("Containers"), tests("Identity"), tests("Telemetry"), tests("Settings"),
+        tests("MeshModel"), tests("Containers"), tests("Identity", ["MeshModel"]), tests("Telemetry"),
+        tests("Settings", ["MeshModel"]),
         tests("ControlCoding", ["MeshModel"]),
         .target(
             name: "WireFuzz", dependencies: ["Wire", "Containers"], path: "Tests/Fuzz/Wire", swiftSettings: strict),
         tests("Wire", ["Containers", "WireFuzz"]),
         tests("Routing", ["MeshModel", "Identity", "Containers", "Telemetry"]),
         tests("Redirect", ["Settings"]), tests("Names", ["MeshModel", "Wire"]),
+        tests("Reactor", ["Containers", "MeshModel"]),
+        tests("TLS", ["Reactor", "Identity", "MeshModel", "Containers", "COpenSSL"]),
+        tests("Link", ["Reactor", "TLS", "Wire", "Containers", "Identity", "MeshModel"]),
+        tests(
+            "Proxy",
+            [
+                "Link", "Reactor", "TLS", "Wire", "Routing", "Telemetry", "Containers", "Identity", "MeshModel",
+            ]),
         tests("RPC", ["MeshModel", "Identity", "TLS", "Reactor", "Wire"]),
         tests("Admin", ["RPC", "Telemetry", "MeshModel", "Reactor", "Wire"]),
         tests("Feed", ["RPC", "Identity", "MeshModel", "ControlCoding", "TLS", "Reactor", "Wire"]),

@@ -96,7 +96,8 @@ struct MeshfedCommand: ParsableCommand {
         subcommands: [
             BrokerHelp.self, TopologyCommand.self, TokenCommand.self, JoinCommand.self, LeaveCommand.self,
             EvictCommand.self, MemberCommand.self, StatusCommand.self, ServiceCommand.self, EndpointCommand.self,
-            BundleCommand.self, SVIDCommand.self, ApplyCommand.self, GetCommand.self, SnapshotCommand.self,
+            BundleCommand.self, SVIDCommand.self, ApplyCommand.self, GetCommand.self, DeleteCommand.self,
+            SnapshotCommand.self,
             CheckCommand.self, EchoCommand.self, VersionCommand.self,
         ])
 }

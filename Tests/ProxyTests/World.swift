@@ -58,10 +58,12 @@ struct World {
 
     /// A connection of the mesh from whoever `svid` is.
     func dial(
-        _ address: SocketAddress, as svid: SVID, _ serverName: String, _ version: Line.Version = .http2
+        _ address: SocketAddress, as svid: SVID, _ serverName: String, _ version: Line.Version = .http2,
+        namesProtocol: Bool = true
     ) throws -> Line {
         let protocols: [ALPN] =
             switch version {
+            case _ where !namesProtocol: []
             case .raw: [.tcp]
             case .http1: [.http1]
             case .http2: [.http2]
@@ -114,10 +116,16 @@ struct World {
     func gateway(of cluster: String, _ snapshot: Snapshot, at address: SocketAddress) throws -> Node {
         var settings = WorkerSettings(isGateway: true, entries: [.mesh], logFormat: .text, sampleSeed: 1)
         settings.grace = .milliseconds(1)
-        let configuration = try ProxyConfiguration(
+        return try Node(
+            settings, listening: [address], gatewayConfiguration(of: cluster, snapshot, trust: trust, generation: 1))
+    }
+
+    func gatewayConfiguration(
+        of cluster: String, _ snapshot: Snapshot, trust: TrustStore, generation: UInt32
+    ) throws -> ProxyConfiguration {
+        try ProxyConfiguration(
             snapshot: snapshot, ownRole: .gateway(name: label("g1"), locality: .unknown), trust: trust,
-            svid: gateway(of: cluster), generation: 1, limits: LimitCells())
-        return try Node(settings, listening: [address], configuration)
+            svid: gateway(of: cluster), generation: generation, limits: LimitCells())
     }
 }
 
@@ -192,6 +200,7 @@ final class Direct {
         app = try App(world.stage, version)
         apiAddress = try Loopback.next(port: 0)
         var snapshot = Snapshot("east")
+        snapshot.addMember("west", gateway: try Loopback.next(port: 15_443))
         addresses = try [apiAddress] + (0..<dead).map { _ in try Loopback.next(port: 0) }
         snapshot.add("api", appProtocol, at: addresses, target: app.address.port, change)
         self.snapshot = snapshot

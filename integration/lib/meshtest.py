@@ -172,6 +172,12 @@ class Topology:
         with open(self.process(process)["log"], errors="replace") as file:
             return file.read()
 
+    def svid(self, process):
+        """What `meshfed svid show` says of the certificate of a proxy."""
+        command = self.process(process)["command"]
+        state = command[command.index("--state-dir") + 1]
+        return json.loads(run([MESHFED, "svid", "show", "--state-dir", state, "-o", "json"]).stdout)
+
     # Commands
 
     def mesh(self, cluster, *arguments, check=True, timeout=60, **options):

@@ -198,6 +198,16 @@ int clinux_listen_unix(const char *path, int backlog) {
     return fd;
 }
 
+// A peer that vanished without FIN or RST is found after two minutes: 60 s of silence, then four questions 15 s apart. Long
+// streams have no other limit of their own.
+static void keep_alive(int fd) {
+    int one = 1, idle = 60, interval = 15, count = 4;
+    setsockopt(fd, SOL_SOCKET, SO_KEEPALIVE, &one, sizeof one);
+    setsockopt(fd, IPPROTO_TCP, TCP_KEEPIDLE, &idle, sizeof idle);
+    setsockopt(fd, IPPROTO_TCP, TCP_KEEPINTVL, &interval, sizeof interval);
+    setsockopt(fd, IPPROTO_TCP, TCP_KEEPCNT, &count, sizeof count);
+}
+
 int clinux_accept(int listener, struct clinux_address *peer) {
     struct sockaddr_storage name;
     socklen_t length = sizeof name;
@@ -205,6 +215,7 @@ int clinux_accept(int listener, struct clinux_address *peer) {
     int fd = accept4(listener, (struct sockaddr *)&name, &length, SOCK_CLOEXEC | SOCK_NONBLOCK);
     if (fd < 0) return -errno;
     from_sockaddr(&name, peer);
+    if (peer->family) keep_alive(fd);
     return fd;
 }
 
@@ -292,6 +303,7 @@ int clinux_connect(const struct clinux_address *address, int *inProgress) {
         close(fd);
         return -code;
     }
+    keep_alive(fd);
     return start_connect(fd, (struct sockaddr *)&name, length, inProgress);
 }
 

@@ -19,6 +19,8 @@ package final class Authority: Sendable {
 
     let store: any KeyValueStore
     let random: RandomSource
+    /// Life of the certificates that are given from now on.
+    let svidLifetime: Duration
     private let vault: any KeyVault
     private let federation: SigningKey
     private let keys: Mutex<[String: SigningKey]>
@@ -31,13 +33,14 @@ package final class Authority: Sendable {
 
     private init(
         cluster: ClusterID, trustDomain: TrustDomain, store: any KeyValueStore, vault: any KeyVault,
-        random: @escaping RandomSource, federation: SigningKey, keys: [String: SigningKey]
+        random: @escaping RandomSource, svidLifetime: Duration, federation: SigningKey, keys: [String: SigningKey]
     ) {
         self.cluster = cluster
         self.trustDomain = trustDomain
         self.store = store
         self.vault = vault
         self.random = random
+        self.svidLifetime = svidLifetime
         self.federation = federation
         federationKey = federation.key.publicKey
         self.keys = Mutex(keys)
@@ -49,12 +52,13 @@ package final class Authority: Sendable {
     /// Throws `refusedState` when keys and database do not belong together, or belong to another cluster or trust domain.
     package static func open(
         vault: any KeyVault, store: any KeyValueStore, cluster: ClusterID, trustDomain: TrustDomain, now: WallTime,
-        random: @escaping RandomSource = SystemRandom.source
+        svidLifetime: Duration = CertificateBuilder.svidLifetime, random: @escaping RandomSource = SystemRandom.source
     ) throws(AuthorityError) -> Authority {
         let meta = try stored { () throws(StoreError) in try store.get(AuthorityTable.metaKey) }
         guard let meta else {
             return try found(
-                vault: vault, store: store, cluster: cluster, trustDomain: trustDomain, now: now, random: random)
+                vault: vault, store: store, cluster: cluster, trustDomain: trustDomain, now: now,
+                svidLifetime: svidLifetime, random: random)
         }
         let record = try RecordCoding.decode(MetaRecord.self, meta)
         guard record.cluster == cluster.description, record.trustDomain == trustDomain.description else {
@@ -89,7 +93,7 @@ package final class Authority: Sendable {
         for name in try vault.stagedNames() { try vault.destroy(name) }
         return Authority(
             cluster: cluster, trustDomain: trustDomain, store: store, vault: vault, random: random,
-            federation: federation, keys: keys)
+            svidLifetime: svidLifetime, federation: federation, keys: keys)
     }
 
     /// A confirmed key; one that the database names but that is still staged is confirmed first.
@@ -103,7 +107,7 @@ package final class Authority: Sendable {
 
     private static func found(
         vault: any KeyVault, store: any KeyValueStore, cluster: ClusterID, trustDomain: TrustDomain, now: WallTime,
-        random: @escaping RandomSource
+        svidLifetime: Duration, random: @escaping RandomSource
     ) throws(AuthorityError) -> Authority {
         guard store.revision == .zero else {
             throw .refusedState("the database holds records but no authority: it is damaged or of another program")
@@ -122,7 +126,7 @@ package final class Authority: Sendable {
         try vault.stage(prefix + id, signing.key)
         let authority = Authority(
             cluster: cluster, trustDomain: trustDomain, store: store, vault: vault, random: random,
-            federation: federation, keys: [id: signing])
+            svidLifetime: svidLifetime, federation: federation, keys: [id: signing])
         let meta = MetaRecord(
             cluster: cluster.description, trustDomain: trustDomain.description,
             federationKey: Hex.encode(federation.key.publicKey.spki))

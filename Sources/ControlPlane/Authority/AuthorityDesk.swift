@@ -40,7 +40,7 @@ package struct AuthorityDesk {
         let der = try identified { () throws(IdentityError) in
             try CertificateBuilder.svid(
                 id, dnsNames: dnsNames, publicKey: publicKey, issuer: issuer, issuerKey: signing.key, serial: serial,
-                now: now)
+                now: now, lifetime: authority.svidLifetime)
         }
         let leaf = try identified { () throws(IdentityError) in try Certificate(der: der) }
         let record = IssuedRecord(

@@ -176,15 +176,15 @@ final class Broker {
     private func everySecond() {
         feed.sweep()
         gateways.sweep()
+        trust.renewIfDue(desk, wall: loop.wall, jitter: Double.random(in: 0...1)) { [unowned self] text in
+            alarms.raise("certificate", nil, "the broker's certificate was not renewed: \(text)", at: loop.wall)
+        }
         loop.after(.seconds(1)) { [weak self] in self?.everySecond() }
     }
 
-    /// Renewal, the own bundle, what has had its time, peers whose certificates have ended or were revoked.
+    /// The own bundle, what has had its time, peers whose certificates have ended or were revoked.
     private func everyMinute() {
         let wall = loop.wall
-        trust.renewIfDue(desk, wall: wall, jitter: Double.random(in: 0...1)) { [unowned self] text in
-            alarms.raise("certificate", nil, "the broker's certificate was not renewed: \(text)", at: loop.wall)
-        }
         do {
             if try trust.refresh(wall: wall) { snapshots.compileSoon() }
         } catch {

@@ -16,8 +16,8 @@ package enum ManifestWriter {
     package static func json(_ object: MeshObject) -> String { value(object).json }
 
     /// For a person: one object, or a Kubernetes `List` of several.
-    package static func prettyJSON(_ objects: [MeshObject]) -> String {
-        if objects.count == 1 { return value(objects[0]).prettyJSON }
+    package static func prettyJSON(_ objects: [MeshObject], asList: Bool = false) -> String {
+        if objects.count == 1, !asList { return value(objects[0]).prettyJSON }
         return ManifestValue.mapping([
             ("apiVersion", .string("v1")), ("kind", .string("List")), ("items", .list(objects.map(value))),
         ]).prettyJSON

@@ -93,8 +93,16 @@ public struct ByteBuffer: ~Copyable {
         return filled
     }
 
-    @usableFromInline mutating func reserve(_ more: Int) {
-        if capacity - end >= more { return }
+    /// Forgets what stands behind the first `count` bytes.
+    @inlinable public mutating func truncate(to count: Int) {
+        end = start + Swift.max(0, Swift.min(count, end - start))
+    }
+
+    @inlinable mutating func reserve(_ more: Int) {
+        if capacity - end < more { grow(more) }
+    }
+
+    @usableFromInline mutating func grow(_ more: Int) {
         let waiting = end - start
         if let held = unsafe base, capacity - waiting >= more, start >= waiting {
             // SAFETY: source and target lie in one allocation and do not overlap (start >= waiting).

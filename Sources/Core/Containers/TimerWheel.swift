@@ -27,6 +27,8 @@ public struct TimerWheel: ~Copyable {
     private var nodes: [Node] = []
     private var free: [Int32] = []
     private var heads: [Int32]
+    /// One bit for each slot of each wheel that holds a node.
+    private var occupied = InlineArray<4, UInt64>(repeating: 0)
     private var current: UInt64
     public private(set) var count = 0
 
@@ -81,13 +83,12 @@ public struct TimerWheel: ~Copyable {
         for wheel in 0..<Self.wheels {
             let shift = UInt64(6 * wheel)
             let position = current >> shift
-            for step in 1...UInt64(Self.slotsPerWheel) {
-                let slot = Int((position + step) & 63) + wheel * Self.slotsPerWheel
-                guard heads[slot] >= 0 else { continue }
-                let wake = ((position + step) << shift) * Self.tick
-                earliest = min(earliest ?? wake, wake)
-                break
-            }
+            guard occupied[wheel] != 0 else { continue }
+            // The bit of the slot behind the current one comes first.
+            let turn = (position + 1) & 63
+            let ahead = occupied[wheel] >> turn | (turn == 0 ? 0 : occupied[wheel] << (64 - turn))
+            let wake = ((position + 1 + UInt64(ahead.trailingZeroBitCount)) << shift) * Self.tick
+            earliest = min(earliest ?? wake, wake)
         }
         return earliest
     }
@@ -104,7 +105,7 @@ public struct TimerWheel: ~Copyable {
                 drain(Int((current >> UInt64(6 * wheel)) & 63) + wheel * Self.slotsPerWheel)
                 wheel += 1
             }
-            drain(Int(current & 63))
+            if occupied[0] >> (current & 63) & 1 == 1 { drain(Int(current & 63)) }
         }
     }
 
@@ -112,6 +113,7 @@ public struct TimerWheel: ~Copyable {
     private mutating func drain(_ slot: Int) {
         var index = heads[slot]
         heads[slot] = -1
+        occupied[slot >> 6] &= ~(1 << UInt64(slot & 63))
         while index >= 0 {
             let next = nodes[Int(index)].next
             place(index)
@@ -141,11 +143,20 @@ public struct TimerWheel: ~Copyable {
         nodes[Int(index)].slot = Int32(slot)
         if head >= 0 { nodes[Int(head)].previous = index }
         heads[slot] = index
+        if slot < Self.slotsPerWheel * Self.wheels { occupied[slot >> 6] |= 1 << UInt64(slot & 63) }
     }
 
     private mutating func unlink(_ index: Int32) {
         let node = nodes[Int(index)]
-        if node.previous >= 0 { nodes[Int(node.previous)].next = node.next } else { heads[Int(node.slot)] = node.next }
+        if node.previous >= 0 {
+            nodes[Int(node.previous)].next = node.next
+        } else {
+            let slot = Int(node.slot)
+            heads[slot] = node.next
+            if node.next < 0, slot < Self.slotsPerWheel * Self.wheels {
+                occupied[slot >> 6] &= ~(1 << UInt64(slot & 63))
+            }
+        }
         if node.next >= 0 { nodes[Int(node.next)].previous = node.previous }
     }
 

@@ -683,6 +683,9 @@ package nonisolated struct AdminProxy: Sendable {
   /// End of the SVID that it showed.
   package var svidExpires: Int64 = 0
 
+  /// Milliseconds since it was heard; it speaks every 5 s.
+  package var ageMilliseconds: UInt64 = 0
+
   package var unknownFields = SwiftProtobuf.UnknownStorage()
 
   package init() {}
@@ -1025,7 +1028,7 @@ package nonisolated struct AdminAppliedObject: Sendable {
   /// Name.
   package var name: String = String()
 
-  /// `created`, `configured` or `unchanged`.
+  /// `created`, `configured` or `unchanged`; `deleted`.
   package var result: String = String()
 
   package var unknownFields = SwiftProtobuf.UnknownStorage()
@@ -1043,6 +1046,63 @@ package nonisolated struct AdminApplyResponse: Sendable {
   package var objects: [AdminAppliedObject] = []
 
   /// Catalog revision that holds them.
+  package var revision: UInt64 = 0
+
+  /// True for a dry run.
+  package var dryRun: Bool = false
+
+  package var unknownFields = SwiftProtobuf.UnknownStorage()
+
+  package init() {}
+}
+
+/// What names an object.
+package nonisolated struct AdminObjectReference: Sendable {
+  // SwiftProtobuf.Message conformance is added in an extension below. See the
+  // `Message` and `Message+*Additions` files in the SwiftProtobuf library for
+  // methods supported on all messages.
+
+  /// Kind.
+  package var kind: String = String()
+
+  /// Namespace; empty for kinds without one.
+  package var namespace: String = String()
+
+  /// Name.
+  package var name: String = String()
+
+  package var unknownFields = SwiftProtobuf.UnknownStorage()
+
+  package init() {}
+}
+
+/// `delete`.
+package nonisolated struct AdminDeleteRequest: Sendable {
+  // SwiftProtobuf.Message conformance is added in an extension below. See the
+  // `Message` and `Message+*Additions` files in the SwiftProtobuf library for
+  // methods supported on all messages.
+
+  /// Objects; one that does not stand in the store refuses them all.
+  package var objects: [AdminObjectReference] = []
+
+  /// True: checks only.
+  package var dryRun: Bool = false
+
+  package var unknownFields = SwiftProtobuf.UnknownStorage()
+
+  package init() {}
+}
+
+/// `delete`.
+package nonisolated struct AdminDeleteResponse: Sendable {
+  // SwiftProtobuf.Message conformance is added in an extension below. See the
+  // `Message` and `Message+*Additions` files in the SwiftProtobuf library for
+  // methods supported on all messages.
+
+  /// In the order of the request; the result is `deleted`.
+  package var objects: [AdminAppliedObject] = []
+
+  /// Catalog revision without them.
   package var revision: UInt64 = 0
 
   /// True for a dry run.
@@ -2127,7 +2187,7 @@ nonisolated extension AdminStatusRequest: SwiftProtobuf.Message, SwiftProtobuf._
 
 nonisolated extension AdminProxy: SwiftProtobuf.Message, SwiftProtobuf._MessageImplementationBase, SwiftProtobuf._ProtoNameProviding {
   package static let protoMessageName: String = _protobuf_package + ".Proxy"
-  package static let _protobuf_nameMap = SwiftProtobuf._NameMap(bytecode: "\0\u{1}role\0\u{1}name\0\u{1}identity\0\u{1}version\0\u{1}locality\0\u{1}address\0\u{3}acked_revision\0\u{1}refused\0\u{3}connected_since\0\u{3}svid_expires\0")
+  package static let _protobuf_nameMap = SwiftProtobuf._NameMap(bytecode: "\0\u{1}role\0\u{1}name\0\u{1}identity\0\u{1}version\0\u{1}locality\0\u{1}address\0\u{3}acked_revision\0\u{1}refused\0\u{3}connected_since\0\u{3}svid_expires\0\u{3}age_milliseconds\0")
 
   package mutating func decodeMessage<D: SwiftProtobuf.Decoder>(decoder: inout D) throws {
     while let fieldNumber = try decoder.nextFieldNumber() {
@@ -2145,6 +2205,7 @@ nonisolated extension AdminProxy: SwiftProtobuf.Message, SwiftProtobuf._MessageI
       case 8: try { try decoder.decodeSingularStringField(value: &self.refused) }()
       case 9: try { try decoder.decodeSingularInt64Field(value: &self.connectedSince) }()
       case 10: try { try decoder.decodeSingularInt64Field(value: &self.svidExpires) }()
+      case 11: try { try decoder.decodeSingularUInt64Field(value: &self.ageMilliseconds) }()
       default: break
       }
     }
@@ -2185,6 +2246,9 @@ nonisolated extension AdminProxy: SwiftProtobuf.Message, SwiftProtobuf._MessageI
     if self.svidExpires != 0 {
       try visitor.visitSingularInt64Field(value: self.svidExpires, fieldNumber: 10)
     }
+    if self.ageMilliseconds != 0 {
+      try visitor.visitSingularUInt64Field(value: self.ageMilliseconds, fieldNumber: 11)
+    }
     try unknownFields.traverse(visitor: &visitor)
   }
 
@@ -2199,6 +2263,7 @@ nonisolated extension AdminProxy: SwiftProtobuf.Message, SwiftProtobuf._MessageI
     if lhs.refused != rhs.refused {return false}
     if lhs.connectedSince != rhs.connectedSince {return false}
     if lhs.svidExpires != rhs.svidExpires {return false}
+    if lhs.ageMilliseconds != rhs.ageMilliseconds {return false}
     if lhs.unknownFields != rhs.unknownFields {return false}
     return true
   }
@@ -2879,6 +2944,121 @@ nonisolated extension AdminApplyResponse: SwiftProtobuf.Message, SwiftProtobuf._
   }
 
   package static func ==(lhs: AdminApplyResponse, rhs: AdminApplyResponse) -> Bool {
+    if lhs.objects != rhs.objects {return false}
+    if lhs.revision != rhs.revision {return false}
+    if lhs.dryRun != rhs.dryRun {return false}
+    if lhs.unknownFields != rhs.unknownFields {return false}
+    return true
+  }
+}
+
+nonisolated extension AdminObjectReference: SwiftProtobuf.Message, SwiftProtobuf._MessageImplementationBase, SwiftProtobuf._ProtoNameProviding {
+  package static let protoMessageName: String = _protobuf_package + ".ObjectReference"
+  package static let _protobuf_nameMap = SwiftProtobuf._NameMap(bytecode: "\0\u{1}kind\0\u{1}namespace\0\u{1}name\0")
+
+  package mutating func decodeMessage<D: SwiftProtobuf.Decoder>(decoder: inout D) throws {
+    while let fieldNumber = try decoder.nextFieldNumber() {
+      // The use of inline closures is to circumvent an issue where the compiler
+      // allocates stack space for every case branch when no optimizations are
+      // enabled. https://github.com/apple/swift-protobuf/issues/1034
+      switch fieldNumber {
+      case 1: try { try decoder.decodeSingularStringField(value: &self.kind) }()
+      case 2: try { try decoder.decodeSingularStringField(value: &self.namespace) }()
+      case 3: try { try decoder.decodeSingularStringField(value: &self.name) }()
+      default: break
+      }
+    }
+  }
+
+  package func traverse<V: SwiftProtobuf.Visitor>(visitor: inout V) throws {
+    if !self.kind.isEmpty {
+      try visitor.visitSingularStringField(value: self.kind, fieldNumber: 1)
+    }
+    if !self.namespace.isEmpty {
+      try visitor.visitSingularStringField(value: self.namespace, fieldNumber: 2)
+    }
+    if !self.name.isEmpty {
+      try visitor.visitSingularStringField(value: self.name, fieldNumber: 3)
+    }
+    try unknownFields.traverse(visitor: &visitor)
+  }
+
+  package static func ==(lhs: AdminObjectReference, rhs: AdminObjectReference) -> Bool {
+    if lhs.kind != rhs.kind {return false}
+    if lhs.namespace != rhs.namespace {return false}
+    if lhs.name != rhs.name {return false}
+    if lhs.unknownFields != rhs.unknownFields {return false}
+    return true
+  }
+}
+
+nonisolated extension AdminDeleteRequest: SwiftProtobuf.Message, SwiftProtobuf._MessageImplementationBase, SwiftProtobuf._ProtoNameProviding {
+  package static let protoMessageName: String = _protobuf_package + ".DeleteRequest"
+  package static let _protobuf_nameMap = SwiftProtobuf._NameMap(bytecode: "\0\u{1}objects\0\u{3}dry_run\0")
+
+  package mutating func decodeMessage<D: SwiftProtobuf.Decoder>(decoder: inout D) throws {
+    while let fieldNumber = try decoder.nextFieldNumber() {
+      // The use of inline closures is to circumvent an issue where the compiler
+      // allocates stack space for every case branch when no optimizations are
+      // enabled. https://github.com/apple/swift-protobuf/issues/1034
+      switch fieldNumber {
+      case 1: try { try decoder.decodeRepeatedMessageField(value: &self.objects) }()
+      case 2: try { try decoder.decodeSingularBoolField(value: &self.dryRun) }()
+      default: break
+      }
+    }
+  }
+
+  package func traverse<V: SwiftProtobuf.Visitor>(visitor: inout V) throws {
+    if !self.objects.isEmpty {
+      try visitor.visitRepeatedMessageField(value: self.objects, fieldNumber: 1)
+    }
+    if self.dryRun != false {
+      try visitor.visitSingularBoolField(value: self.dryRun, fieldNumber: 2)
+    }
+    try unknownFields.traverse(visitor: &visitor)
+  }
+
+  package static func ==(lhs: AdminDeleteRequest, rhs: AdminDeleteRequest) -> Bool {
+    if lhs.objects != rhs.objects {return false}
+    if lhs.dryRun != rhs.dryRun {return false}
+    if lhs.unknownFields != rhs.unknownFields {return false}
+    return true
+  }
+}
+
+nonisolated extension AdminDeleteResponse: SwiftProtobuf.Message, SwiftProtobuf._MessageImplementationBase, SwiftProtobuf._ProtoNameProviding {
+  package static let protoMessageName: String = _protobuf_package + ".DeleteResponse"
+  package static let _protobuf_nameMap = SwiftProtobuf._NameMap(bytecode: "\0\u{1}objects\0\u{1}revision\0\u{3}dry_run\0")
+
+  package mutating func decodeMessage<D: SwiftProtobuf.Decoder>(decoder: inout D) throws {
+    while let fieldNumber = try decoder.nextFieldNumber() {
+      // The use of inline closures is to circumvent an issue where the compiler
+      // allocates stack space for every case branch when no optimizations are
+      // enabled. https://github.com/apple/swift-protobuf/issues/1034
+      switch fieldNumber {
+      case 1: try { try decoder.decodeRepeatedMessageField(value: &self.objects) }()
+      case 2: try { try decoder.decodeSingularUInt64Field(value: &self.revision) }()
+      case 3: try { try decoder.decodeSingularBoolField(value: &self.dryRun) }()
+      default: break
+      }
+    }
+  }
+
+  package func traverse<V: SwiftProtobuf.Visitor>(visitor: inout V) throws {
+    if !self.objects.isEmpty {
+      try visitor.visitRepeatedMessageField(value: self.objects, fieldNumber: 1)
+    }
+    if self.revision != 0 {
+      try visitor.visitSingularUInt64Field(value: self.revision, fieldNumber: 2)
+    }
+    if self.dryRun != false {
+      try visitor.visitSingularBoolField(value: self.dryRun, fieldNumber: 3)
+    }
+    try unknownFields.traverse(visitor: &visitor)
+  }
+
+  package static func ==(lhs: AdminDeleteResponse, rhs: AdminDeleteResponse) -> Bool {
     if lhs.objects != rhs.objects {return false}
     if lhs.revision != rhs.revision {return false}
     if lhs.dryRun != rhs.dryRun {return false}

@@ -3,22 +3,47 @@ package import MeshModel
 
 /// A peer whose certificates were verified. Only the verifier of this file makes one.
 package struct PeerIdentity: Hashable, Sendable {
-    package let id: SPIFFEID
-    /// The leaf's serial, without leading zeros.
-    package let serial: [UInt8]
-    /// The earliest end among the certificates of the verified chain.
-    package let notAfter: WallTime
-    /// SHA-256 of the leaf's DER, 32 bytes.
-    package let leafHash: [UInt8]
+    /// One object, so that handing an identity on costs one retain.
+    private final class Parts: Sendable {
+        let id: SPIFFEID
+        let serial: [UInt8]
+        let notAfter: WallTime
+        let leafHash: [UInt8]
 
-    fileprivate init(id: SPIFFEID, serial: [UInt8], notAfter: WallTime, leafHash: [UInt8]) {
-        self.id = id
-        self.serial = serial
-        self.notAfter = notAfter
-        self.leafHash = leafHash
+        init(_ id: SPIFFEID, _ serial: [UInt8], _ notAfter: WallTime, _ leafHash: [UInt8]) {
+            self.id = id
+            self.serial = serial
+            self.notAfter = notAfter
+            self.leafHash = leafHash
+        }
     }
 
-    package var trustDomain: TrustDomain { id.trustDomain }
+    private let parts: Parts
+
+    package var id: SPIFFEID { parts.id }
+    /// The leaf's serial, without leading zeros.
+    package var serial: [UInt8] { parts.serial }
+    /// The earliest end among the certificates of the verified chain.
+    package var notAfter: WallTime { parts.notAfter }
+    /// SHA-256 of the leaf's DER, 32 bytes.
+    package var leafHash: [UInt8] { parts.leafHash }
+
+    fileprivate init(id: SPIFFEID, serial: [UInt8], notAfter: WallTime, leafHash: [UInt8]) {
+        parts = Parts(id, serial, notAfter, leafHash)
+    }
+
+    package var trustDomain: TrustDomain { parts.id.trustDomain }
+
+    package static func == (left: PeerIdentity, right: PeerIdentity) -> Bool {
+        left.parts === right.parts
+            || (left.id == right.id && left.serial == right.serial && left.notAfter == right.notAfter
+                && left.leafHash == right.leafHash)
+    }
+
+    package func hash(into hasher: inout Hasher) {
+        hasher.combine(parts.leafHash)
+        hasher.combine(parts.notAfter)
+    }
 }
 
 /// Which part in TLS the peer plays.

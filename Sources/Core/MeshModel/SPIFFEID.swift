@@ -35,9 +35,24 @@ package struct SPIFFEID: Hashable, Comparable, Sendable, CustomStringConvertible
     package static let maximumLength = 2_048
     private static let scheme = Array("spiffe://".utf8)
 
-    package let text: ASCIIText
-    package let trustDomain: TrustDomain
-    package let kind: Kind
+    /// One object, so that handing an ID on costs one retain and not one for each of its texts.
+    private final class Parts: Sendable {
+        let text: ASCIIText
+        let trustDomain: TrustDomain
+        let kind: Kind
+
+        init(_ text: ASCIIText, _ trustDomain: TrustDomain, _ kind: Kind) {
+            self.text = text
+            self.trustDomain = trustDomain
+            self.kind = kind
+        }
+    }
+
+    private let parts: Parts
+
+    package var text: ASCIIText { parts.text }
+    package var trustDomain: TrustDomain { parts.trustDomain }
+    package var kind: Kind { parts.kind }
 
     package init?(_ bytes: [UInt8]) {
         guard bytes.count <= Self.maximumLength, bytes.starts(with: Self.scheme) else { return nil }
@@ -53,9 +68,7 @@ package struct SPIFFEID: Hashable, Comparable, Sendable, CustomStringConvertible
                 }
             }
         }
-        text = ASCIIText(checked: bytes)
-        trustDomain = domain
-        kind = Self.kind(of: segments.map(Array.init))
+        parts = Parts(ASCIIText(checked: bytes), domain, Self.kind(of: segments.map(Array.init)))
     }
 
     package init?(_ string: String) { self.init(Array(string.utf8)) }
@@ -75,6 +88,11 @@ package struct SPIFFEID: Hashable, Comparable, Sendable, CustomStringConvertible
 
     package var bytes: [UInt8] { text.bytes }
     package var description: String { text.description }
+
+    package static func == (left: SPIFFEID, right: SPIFFEID) -> Bool {
+        left.parts === right.parts || left.parts.text == right.parts.text
+    }
+    package func hash(into hasher: inout Hasher) { hasher.combine(parts.text) }
     package static func < (left: SPIFFEID, right: SPIFFEID) -> Bool { left.text < right.text }
 
     private static func make(_ domain: TrustDomain, _ segments: [String]) -> SPIFFEID {

@@ -41,12 +41,13 @@ package struct WallTime: Hashable, Comparable, Sendable {
 extension Duration {
     /// Nanoseconds, rounded down; zero when negative, the largest value when too large.
     package var wholeNanoseconds: UInt64 {
-        let (seconds, attoseconds) = components
-        if seconds < 0 || attoseconds < 0 { return 0 }
-        let (scaled, overflow) = UInt64(seconds).multipliedReportingOverflow(by: 1_000_000_000)
-        if overflow { return .max }
-        let (sum, carried) = scaled.addingReportingOverflow(UInt64(attoseconds) / 1_000_000_000)
-        return carried ? .max : sum
+        let value = attoseconds
+        if value < 0 { return 0 }
+        let high = UInt64(truncatingIfNeeded: value >> 64)
+        let divisor: UInt64 = 1_000_000_000
+        // One division instruction; `components` costs a division of 128 bits by 128.
+        guard high < divisor else { return .max }
+        return divisor.dividingFullWidth((high, UInt64(truncatingIfNeeded: value))).quotient
     }
 
     /// Milliseconds, rounded down; zero when negative.

@@ -39,7 +39,9 @@ package enum BrokerCommand: Hashable, Sendable {
                 configDirectory: try values.path("config"), listenMTLS: mtls, listenJoin: join, listenHTTP: http,
                 advertise: advertise, workers: try values.integer("workers", in: 1...256),
                 logFormat: try values.logFormat(),
-                grace: try values.duration("grace", in: .zero ... .seconds(3_600)) ?? .seconds(10)))
+                grace: try values.duration("grace", in: .zero ... .seconds(3_600)) ?? .seconds(10),
+                svidLifetime: try values.duration("svid-ttl", in: .seconds(60) ... .seconds(86_400))
+                    ?? .seconds(86_400)))
     }
 
     private static let table = FlagTable(
@@ -66,6 +68,9 @@ package enum BrokerCommand: Hashable, Sendable {
             FlagDescription(
                 "advertise", "HOST", example: "203.0.113.2",
                 "What tokens and the membership record carry; by itself the first address that is not loopback."),
+            FlagDescription(
+                "svid-ttl", "DURATION", default: "24h", example: "1h",
+                "How long a certificate lives, 1m to 24h; proxies renew at half of it."),
             FlagDescription("workers", "N", default: "as many as CPUs", example: "2", "Threads, 1 to 256."),
             FlagDescription("log-format", "FORMAT", default: "text", example: "json", "text or json."),
             FlagDescription(

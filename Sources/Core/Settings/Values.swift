@@ -198,15 +198,18 @@ package struct BrokerSettings: Hashable, Sendable {
     package let workers: Int?
     package let logFormat: LogFormat
     package let grace: Duration
+    /// Life of the SVIDs that the cluster's authority gives.
+    package let svidLifetime: Duration
 
     package init(
         cluster: ClusterID, trustDomain: TrustDomain, stateDirectory: String, configDirectory: String? = nil,
         listenMTLS: ListenAddress, listenJoin: ListenAddress, listenHTTP: ListenAddress, advertise: String? = nil,
-        workers: Int? = nil, logFormat: LogFormat, grace: Duration
+        workers: Int? = nil, logFormat: LogFormat, grace: Duration, svidLifetime: Duration = .seconds(86_400)
     ) {
         self.cluster = cluster
         self.trustDomain = trustDomain
         self.stateDirectory = stateDirectory
+        self.svidLifetime = svidLifetime
         self.configDirectory = configDirectory
         self.listenMTLS = listenMTLS
         self.listenJoin = listenJoin

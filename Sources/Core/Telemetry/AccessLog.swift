@@ -1,3 +1,4 @@
+internal import Containers
 package import MeshModel
 
 /// The keys of a log line: the words of the metrics' labels and what only a line can say (PROTOCOLS section 11).
@@ -63,7 +64,11 @@ package struct AccessLog: ~Copyable {
     static let batchLimit = 262_144
 
     private let format: Format
-    private var batch: [UInt8] = []
+    private var batch = ByteBuffer()
+    /// What stands before each key's value, one after the other.
+    private var prefixes = ByteBuffer()
+    /// Where each key's prefix begins in `prefixes`, and where the last one ends.
+    private var starts = InlineArray<32, UInt16>(repeating: 0)
     private var lines = 0
     private var lineStart = 0
     private var second = WallTime(seconds: .min)
@@ -71,7 +76,16 @@ package struct AccessLog: ~Copyable {
     /// Lines that did not fit in a batch; the sink counts its own.
     package private(set) var dropped: UInt64 = 0
 
-    package init(format: Format) { self.format = format }
+    package init(format: Format) {
+        self.format = format
+        for key in LogKey.allCases {
+            starts[Int(key.rawValue)] = UInt16(truncatingIfNeeded: prefixes.count)
+            prefixes.append(text: format == .json ? ",\"" : " ")
+            prefixes.append(text: key.word)
+            prefixes.append(text: format == .json ? "\":" : "=")
+            starts[Int(key.rawValue) + 1] = UInt16(truncatingIfNeeded: prefixes.count)
+        }
+    }
 
     package var isEmpty: Bool { batch.isEmpty }
 
@@ -84,7 +98,7 @@ package struct AccessLog: ~Copyable {
         }
         lineStart = batch.count
         batch.append(text: format == .json ? "{\"time\":\"" : "time=")
-        batch.append(contentsOf: secondText)
+        batch.append(secondText)
         batch.append(0x2E)
         Decimal.append(UInt64(min(max(milliseconds, 0), 999)), width: 3, into: &batch)
         batch.append(text: format == .json ? "Z\"" : "Z")
@@ -140,7 +154,7 @@ package struct AccessLog: ~Copyable {
     package mutating func end() {
         batch.append(text: format == .json ? "}\n" : "\n")
         if batch.count > Self.batchLimit {
-            batch.removeSubrange(lineStart...)
+            batch.truncate(to: lineStart)
             dropped &+= 1
         } else {
             lines += 1
@@ -149,32 +163,30 @@ package struct AccessLog: ~Copyable {
 
     /// Hands the gathered lines to the sink. When the sink is busy for a moment they stay for the next turn.
     package mutating func flush(to sink: LogSink) {
-        guard lines > 0, sink.offer(batch.span, lines: lines) else { return }
+        guard lines > 0, sink.offer(batch.bytes, lines: lines) else { return }
         lines = 0
-        batch.removeAll(keepingCapacity: true)
+        batch.removeAll()
     }
 
     /// Takes the gathered lines out, for tests and for callers with a sink of their own.
     package mutating func take() -> [UInt8] {
         defer {
-            batch.removeAll(keepingCapacity: true)
+            batch.removeAll()
             lines = 0
         }
-        return batch
+        var taken: [UInt8] = []
+        taken.append(bytes: batch.bytes)
+        return taken
     }
 
     private mutating func name(_ key: LogKey) {
-        batch.append(text: format == .json ? ",\"" : " ")
-        batch.append(text: key.word)
-        batch.append(text: format == .json ? "\":" : "=")
+        let range = Int(starts[Int(key.rawValue)])..<Int(starts[Int(key.rawValue) + 1])
+        Self.copy(range, of: prefixes, into: &batch)
     }
 
-    private mutating func hexadecimal(_ value: UInt64) {
-        var shift: UInt64 = 64
-        while shift > 0 {
-            shift -= 4
-            let digit = UInt8(value >> shift & 0xF)
-            batch.append(digit < 10 ? 0x30 + digit : 0x57 + digit)
-        }
+    private static func copy(_ range: Range<Int>, of source: borrowing ByteBuffer, into target: inout ByteBuffer) {
+        target.append(source.bytes.extracting(range))
     }
+
+    private mutating func hexadecimal(_ value: UInt64) { Hexadecimal.append(value, into: &batch) }
 }

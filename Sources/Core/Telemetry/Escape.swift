@@ -5,11 +5,11 @@
 /// UTF-8 as `\ufffd`, one for each (HOSTILE 25 and 127).
 enum Escape {
     /// Appends the inside of a JSON string; at most `limit` bytes of `value` are read, more are marked by `…`.
-    static func json(_ value: Span<UInt8>, limit: Int, into target: inout [UInt8]) {
+    static func json<Target: ByteTarget & ~Copyable>(_ value: Span<UInt8>, limit: Int, into target: inout Target) {
         var index = 0
         while index < value.count {
             let start = index
-            while index < min(value.count, limit), isPlain(value[index]) { index += 1 }
+            index = endOfPlain(value, from: index, to: min(value.count, limit))
             if index > start { target.append(bytes: value.extracting(start..<index)) }
             if index == value.count { return }
             let byte = value[index]
@@ -36,13 +36,10 @@ enum Escape {
     }
 
     /// Appends a value of the text form: bare when it needs no quotes, `-` when empty.
-    static func text(_ value: Span<UInt8>, limit: Int, into target: inout [UInt8]) {
+    static func text<Target: ByteTarget & ~Copyable>(_ value: Span<UInt8>, limit: Int, into target: inout Target) {
         if value.isEmpty { return target.append(0x2D) }
         var bare = value.count <= limit && !(value.count == 1 && value[0] == 0x2D)
-        for index in 0..<value.count where bare {
-            let byte = value[index]
-            if byte <= 0x20 || byte >= 0x7F || byte == 0x22 || byte == 0x3D || byte == 0x5C { bare = false }
-        }
+        if bare { bare = isBare(value) }
         if bare {
             target.append(bytes: value)
         } else {
@@ -54,7 +51,7 @@ enum Escape {
 
     /// Appends the inside of a metrics label: `\`, `"` and line feed escaped as the format has them, all else that is
     /// not printable UTF-8 replaced by `?`.
-    static func label(_ value: Span<UInt8>, into target: inout [UInt8]) {
+    static func label<Target: ByteTarget & ~Copyable>(_ value: Span<UInt8>, into target: inout Target) {
         var index = 0
         while index < value.count {
             let byte = value[index]
@@ -79,12 +76,59 @@ enum Escape {
         }
     }
 
-    /// Printable ASCII that stands for itself inside quotes.
-    private static func isPlain(_ byte: UInt8) -> Bool {
-        byte >= 0x20 && byte < 0x7F && byte != 0x22 && byte != 0x5C
+    /// The end of the run of printable ASCII that stands for itself inside quotes.
+    private static func endOfPlain(_ value: Span<UInt8>, from start: Int, to end: Int) -> Int {
+        var index = start
+        while index + 8 <= end {
+            // SAFETY: eight bytes from `index` lie in the span.
+            let word = unsafe value.bytes.unsafeLoadUnaligned(fromByteOffset: index, as: UInt64.self)
+            let stops = Word.below(word, 0x20) | Word.above7E(word) | Word.equal(word, 0x22) | Word.equal(word, 0x5C)
+            if stops != 0 { break }
+            index += 8
+        }
+        while index < end {
+            let byte = value[index]
+            guard byte >= 0x20, byte < 0x7F, byte != 0x22, byte != 0x5C else { return index }
+            index += 1
+        }
+        return index
     }
 
-    private static func ascii(_ byte: UInt8, into target: inout [UInt8]) {
+    /// Needs no quotes in the text form.
+    private static func isBare(_ value: Span<UInt8>) -> Bool {
+        var index = 0
+        while index + 8 <= value.count {
+            // SAFETY: eight bytes from `index` lie in the span.
+            let word = unsafe value.bytes.unsafeLoadUnaligned(fromByteOffset: index, as: UInt64.self)
+            let stops =
+                Word.below(word, 0x21) | Word.above7E(word) | Word.equal(word, 0x22) | Word.equal(word, 0x3D)
+                | Word.equal(word, 0x5C)
+            if stops != 0 { return false }
+            index += 8
+        }
+        while index < value.count {
+            let byte = value[index]
+            if byte <= 0x20 || byte >= 0x7F || byte == 0x22 || byte == 0x3D || byte == 0x5C { return false }
+            index += 1
+        }
+        return true
+    }
+
+    /// Eight bytes at a time: the result is not zero when one of them is what is asked for. (It may name further bytes behind
+    /// the first that is, so only zero or not is used.)
+    private enum Word {
+        private static let ones: UInt64 = 0x0101_0101_0101_0101
+        private static let tops: UInt64 = 0x8080_8080_8080_8080
+
+        static func below(_ word: UInt64, _ limit: UInt64) -> UInt64 { (word &- ones &* limit) & ~word & tops }
+        static func above7E(_ word: UInt64) -> UInt64 { (word | ((word & ~tops) &+ ones)) & tops }
+        static func equal(_ word: UInt64, _ byte: UInt64) -> UInt64 {
+            let difference = word ^ (ones &* byte)
+            return (difference &- ones) & ~difference & tops
+        }
+    }
+
+    private static func ascii<Target: ByteTarget & ~Copyable>(_ byte: UInt8, into target: inout Target) {
         switch byte {
         case 0x22, 0x5C:
             target.append(0x5C)
@@ -97,7 +141,7 @@ enum Escape {
         }
     }
 
-    private static func unicode(_ code: UInt32, into target: inout [UInt8]) {
+    private static func unicode<Target: ByteTarget & ~Copyable>(_ code: UInt32, into target: inout Target) {
         target.append(text: "\\u")
         for shift in [UInt32(12), 8, 4, 0] {
             let digit = UInt8(code >> shift & 0xF)

@@ -18,6 +18,10 @@ package final class LogSink: Sendable {
         var isClosing = false
     }
 
+    /// How long the thread lets lines gather before it writes: waking it for each turn of a busy worker cost that worker a
+    /// system call and a switch of threads per turn. Whoever reads the log waits that much longer.
+    private static let gatherMilliseconds: Int32 = 10
+
     private let descriptor: Int32
     private let wakeReader: Int32
     private let wakeWriter: Int32
@@ -72,8 +76,10 @@ package final class LogSink: Sendable {
             if state.isClosing || state.waiting.count + count > limit {
                 full = true
             } else {
-                wake = state.waiting.isEmpty
+                let urgent = limit / 4
+                let before = state.waiting.count
                 state.waiting.append(bytes: batch)
+                wake = before == 0 || (before < urgent && before + count >= urgent)
                 state.lines += lines
             }
         }
@@ -110,8 +116,9 @@ package final class LogSink: Sendable {
 
     private func run() {
         var batch: [UInt8] = []
-        while true {
-            var closing = false
+        var closing = false
+        while !closing || !batch.isEmpty {
+            if !closing { waitForSignal() }
             var lines = 0
             batch.removeAll(keepingCapacity: true)
             state.withLock { state in
@@ -120,20 +127,22 @@ package final class LogSink: Sendable {
                 state.lines = 0
                 closing = state.isClosing
             }
-            if batch.isEmpty {
-                if closing { break }
-                waitForSignal()
-            } else if !writeAll(batch) {
+            if !batch.isEmpty, !writeAll(batch) {
                 droppedLines.wrappingAdd(UInt64(clamping: lines), ordering: .relaxed)
             }
         }
         isFinished.store(true, ordering: .releasing)
     }
 
+    /// Waits for the first lines, and then a moment for more of them.
     private func waitForSignal() {
         var bytes: [UInt8] = Array(repeating: 0, count: 64)
         // SAFETY: reads at most the 64 bytes of the array.
         while unsafe read(wakeReader, &bytes, 64) < 0, errno == EINTR {}
+        // A second signal says that much waits, or that it is the end.
+        var second = pollfd(fd: wakeReader, events: Int16(POLLIN), revents: 0)
+        // SAFETY: one live pollfd.
+        _ = unsafe poll(&second, 1, Self.gatherMilliseconds)
     }
 
     private func writeAll(_ batch: [UInt8]) -> Bool {

@@ -18,6 +18,11 @@ internal import TLS
 package final class ProxyHost {
     /// How often the workers' view of the endpoints is gathered for the broker.
     private static let healthInterval = Duration.milliseconds(500)
+    /// How often it is looked whether the app has ended.
+    private static let appInterval = Duration.milliseconds(200)
+
+    /// Descriptors kept for what is no proxied connection.
+    private static let ownDescriptors = 96
 
     private let plan: HostPlan
     private let loop: RPCLoop
@@ -37,6 +42,9 @@ package final class ProxyHost {
     private var adminText = ""
     private var isReadyTold = false
     private var isDraining = false
+    /// The workers were told to end.
+    private var isEnding = false
+    private var appDeadline = Instant.zero
     private var workersLeft: Int
     private let startedAt: Int64
 
@@ -55,7 +63,7 @@ package final class ProxyHost {
     private init(_ plan: HostPlan) throws(HostFailure) {
         self.plan = plan
         startedAt = Machine.walltime
-        Machine.raiseDescriptorLimit()
+        let descriptors = Machine.raiseDescriptorLimit()
         let loop: RPCLoop
         do throws(RPCSetupError) { loop = try RPCLoop() } catch { throw HostFailure("\(error)") }
         self.loop = loop
@@ -69,6 +77,9 @@ package final class ProxyHost {
         settings.grace = plan.proxy.grace
         settings.capturesInbound = plan.capture.isOn
         settings.probes = plan.capture.probes
+        // Every connection that comes in may need one that goes out; listeners, pages, feed and files have theirs.
+        let room = max(16, (descriptors - Self.ownDescriptors) / 2 / count)
+        settings.maximumConnections = min(settings.maximumConnections, room)
         settings.namespace = plan.namespace
         settings.appAddress = plan.appAddress.flatMap { SocketAddress(ip: $0, port: 0) }
         extraBundles = try StandaloneFiles.bundles(plan.proxy.bundles)
@@ -131,7 +142,9 @@ package final class ProxyHost {
         try openPages()
         do throws(RPCSetupError) {
             try loop.onSignal { [unowned self] signal in
-                if signal == SIGTERM || signal == SIGINT || signal == SIGQUIT { drain() }
+                if signal == SIGTERM || signal == SIGINT || signal == SIGQUIT {
+                    drain(waitsForApp: plan.capture.drain > .zero && !isDraining)
+                }
             }
         } catch {
             throw HostFailure("\(error)")
@@ -350,15 +363,31 @@ package final class ProxyHost {
 
     // MARK: The end
 
-    /// Readiness goes, the broker hears it, the workers let what is under way end.
-    private func drain() {
-        guard !isDraining else { return }
-        isDraining = true
-        Notice.write("\(plan.word): draining")
-        feed?.drain()
+    /// Readiness goes, the broker hears it, the workers let what is under way end. A second signal, or `quitquitquit`, is
+    /// the end of waiting for the app.
+    private func drain(waitsForApp: Bool = false) {
+        if !isDraining {
+            isDraining = true
+            Notice.write("\(plan.word): draining")
+            feed?.drain()
+            if waitsForApp {
+                crew.post(.drainInbound)
+                appDeadline = loop.now + plan.capture.drain
+                return awaitApp()
+            }
+        }
+        guard !isEnding else { return }
+        isEnding = true
         crew.post(.drain)
         // Should a worker hang, the grace period ends the process all the same.
         loop.after(plan.proxy.grace + .seconds(1)) { [unowned self] in stop() }
+    }
+
+    /// Outbound goes on as long as the app has a socket in this network namespace, up to the deadline.
+    private func awaitApp() {
+        guard !isEnding else { return }
+        guard loop.now < appDeadline, PodSockets.hasOthers() else { return drain() }
+        loop.after(Self.appInterval) { [unowned self] in awaitApp() }
     }
 
     private func workerEnded() {

@@ -46,6 +46,7 @@ final class WorkerCrew {
         for worker in mailboxes.indices {
             var own = settings
             own.sampleSeed = settings.sampleSeed &+ UInt64(worker) &* 0x9E37_79B9_7F4A_7C15
+            if settings.isGateway, mailboxes.count > 1 { own.crew = mailboxes }
             let mailbox = mailboxes[worker]
             let listeners = descriptors[worker]
             let constant = own

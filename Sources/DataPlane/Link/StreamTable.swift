@@ -1,37 +1,89 @@
 package import Containers
 package import Wire
 
-/// Which exchange each live stream of a connection belongs to. A scan of small integers: connections have few streams.
+/// Which exchange each live stream of a connection belongs to: open addressing by stream id.
+///
+/// Ids of one connection rise by two, so half of one is its own hash: streams that live at the same time seldom meet.
 package struct StreamTable: ~Copyable {
-    private var streams: [StreamID] = []
-    private var owners: [Handle] = []
+    private struct Slot {
+        /// 0 is no stream of ours (RFC 9113 section 5.1.1).
+        var stream: StreamID = 0
+        var owner = Handle.none
+    }
+
+    private static let smallest = 8
+
+    private var slots: [Slot] = []
+    package private(set) var count = 0
 
     package init() {}
 
-    package var count: Int { streams.count }
-    package var isEmpty: Bool { streams.isEmpty }
+    package var isEmpty: Bool { count == 0 }
 
     package mutating func add(_ stream: StreamID, _ owner: Handle) {
-        streams.append(stream)
-        owners.append(owner)
+        if (count + 1) * 2 > slots.count { resize(to: max(Self.smallest, slots.count * 2)) }
+        place(stream, owner)
     }
 
     /// `Handle.none` when the stream belongs to nobody (any more).
     package func owner(of stream: StreamID) -> Handle {
-        for index in streams.indices where streams[index] == stream { return owners[index] }
-        return .none
+        guard let slot = find(stream) else { return .none }
+        return slots[slot].owner
     }
 
     package mutating func remove(_ stream: StreamID) {
-        for index in streams.indices where streams[index] == stream {
-            streams.swapAt(index, streams.count - 1)
-            owners.swapAt(index, owners.count - 1)
-            streams.removeLast()
-            owners.removeLast()
+        guard var hole = find(stream) else { return }
+        count -= 1
+        if count == 0, slots.count > 256 {
+            slots = []
             return
         }
+        let mask = slots.count - 1
+        // Entries behind move forward, so that no search stops at the hole.
+        var next = (hole + 1) & mask
+        while slots[next].stream != 0 {
+            let home = Self.home(slots[next].stream) & mask
+            if (next - home) & mask >= (next - hole) & mask {
+                slots[hole] = slots[next]
+                hole = next
+            }
+            next = (next + 1) & mask
+        }
+        slots[hole] = Slot()
     }
 
     /// All owners; a copy, for walking while entries go.
-    package var all: [Handle] { owners }
+    package var all: [Handle] {
+        var owners: [Handle] = []
+        for slot in slots where slot.stream != 0 { owners.append(slot.owner) }
+        return owners
+    }
+
+    private func find(_ stream: StreamID) -> Int? {
+        guard count > 0, stream != 0 else { return nil }
+        let mask = slots.count - 1
+        var slot = Self.home(stream) & mask
+        while slots[slot].stream != 0 {
+            if slots[slot].stream == stream { return slot }
+            slot = (slot + 1) & mask
+        }
+        return nil
+    }
+
+    private mutating func place(_ stream: StreamID, _ owner: Handle) {
+        let mask = slots.count - 1
+        var slot = Self.home(stream) & mask
+        while slots[slot].stream != 0 { slot = (slot + 1) & mask }
+        slots[slot] = Slot(stream: stream, owner: owner)
+        count += 1
+    }
+
+    private mutating func resize(to size: Int) {
+        let old = slots
+        slots = Array(repeating: Slot(), count: size)
+        count = 0
+        for slot in old where slot.stream != 0 { place(slot.stream, slot.owner) }
+    }
+
+    private static func home(_ stream: StreamID) -> Int { Int(UInt32(bitPattern: stream) >> 1) }
 }

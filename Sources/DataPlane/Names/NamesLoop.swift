@@ -94,7 +94,7 @@ struct NamesLoop: ~Copyable {
     private enum Kind: UInt8 { case letters = 1, datagrams, listener, asker, errand }
 
     /// Questions on their way; above it they are answered SERVFAIL.
-    private static let errandLimit = 1_024
+    private static let errandLimit = 512
     private static let askerLimit = 256
     /// Questions of one connection that may be open at once.
     private static let pipeline = 32

@@ -246,8 +246,7 @@ extension Worker {
     ) -> Reason? {
         let domain = configuration.ownDomain
         let role: OriginRole = settings.isGateway ? .gateway(domain) : .sidecar(domain)
-        let acceptAttested =
-            isQuestion || configuration.table.snapshot.settings.acceptAttested.contains(peer.trustDomain)
+        let acceptAttested = isQuestion ? nil : configuration.table.snapshot.settings.acceptAttested
         do throws(OriginRefusal) {
             let origin = try verifier?.judge(
                 exchanges[exchange].head, destination, peer: peer, role: role, acceptAttested: acceptAttested,
@@ -304,20 +303,16 @@ extension Worker {
     mutating func takeLimit(
         _ service: Int, _ key: CallerKey, _ configuration: ProxyConfiguration
     ) -> LimitDecision? {
-        var outcomes: [(rule: Int, outcome: LimitOutcome)] = []
-        let decision = RateLimiter.decide(configuration.table, service: service, caller: key, now: reactor.now) {
-            outcomes.append(($0, $1))
+        let now = reactor.now
+        return RateLimiter.decide(configuration.table, service: service, caller: key, now: now) { index, outcome in
+            let rule = labels?.rule(index, ofService: service) ?? .unknown
+            metrics.count(.limitDecisions, rule, labels?.outcome(outcome) ?? .unknown)
         }
-        for entry in outcomes {
-            let rule = labels?.rule(entry.rule, ofService: service) ?? .unknown
-            metrics.count(.limitDecisions, rule, metrics.intern(Array("\(entry.outcome.word)".utf8)))
-        }
-        return decision
     }
 
     /// The labels and the limit key of a caller, kept on the connection: the next request is mostly from the same one.
     mutating func knowCaller(_ handle: Handle, _ caller: SPIFFEID) {
-        guard inbound.contains(handle), inbound[handle].caller?.text.bytes != caller.text.bytes else { return }
+        guard inbound.contains(handle), inbound[handle].caller != caller else { return }
         inbound[handle].caller = caller
         inbound[handle].callerLabel = metrics.intern(caller.bytes)
         inbound[handle].callerKey = CallerKey(caller)

@@ -26,6 +26,9 @@ struct Arrival: ~Copyable {
 }
 
 extension Entry {
+    /// From outside the pod to the app.
+    var isInbound: Bool { self == .mesh || isPlainInbound }
+
     /// Plaintext from outside the pod.
     var isPlainInbound: Bool {
         if case .inboundPlain = self { return true }

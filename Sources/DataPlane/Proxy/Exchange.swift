@@ -27,6 +27,7 @@ struct Exchange: ~Copyable {
         case probe(HealthHandle)
     }
 
+    private let place = InPlace()
     let downstream: Handle
     let stream: StreamID
     var phase = Phase.waiting
@@ -72,6 +73,8 @@ struct Exchange: ~Copyable {
     var tryDeadline = Instant.distantFuture
     var lastActive: Instant
     var timer = TimerWheel.Timer.none
+    /// When `timer` fires.
+    var timerDeadline = Instant.distantFuture
     var attempts = 1
     var freeRepeats = 0
     var trace = TraceContext(traceHigh: 0, traceLow: 1, span: 1, flags: 0)

@@ -399,18 +399,14 @@ extension Worker {
 
     // MARK: Deadlines
 
+    /// Sees to it that a timer fires not later than the next deadline. One that fires early finds the deadline as it is by then,
+    /// so only a nearer one costs another timer.
     mutating func armTimer(_ exchange: Handle) {
         guard exchanges.contains(exchange) else { return }
-        let idle = exchanges[exchange].destination?.traffic.idleTimeout ?? .zero
-        var next = min(exchanges[exchange].deadline, exchanges[exchange].tryDeadline)
-        switch exchanges[exchange].phase {
-        case .responding: next = idle > .zero ? exchanges[exchange].lastActive + idle : .distantFuture
-        case .waiting, .sent: if idle > .zero { next = min(next, exchanges[exchange].lastActive + idle) }
-        case .answered: break
-        }
+        let next = exchanges[exchange].nextDeadline
+        if next >= exchanges[exchange].timerDeadline { return }
         reactor.cancel(exchanges[exchange].timer)
-        exchanges[exchange].timer = .none
-        if next == .distantFuture { return }
+        exchanges[exchange].timerDeadline = next
         exchanges[exchange].timer = reactor.schedule(
             at: next, token: Token(kind: Kind.exchange.rawValue, handle: exchange))
     }
@@ -419,8 +415,9 @@ extension Worker {
         guard exchanges.contains(exchange) else { return }
         let now = reactor.now
         exchanges[exchange].timer = .none
+        exchanges[exchange].timerDeadline = .distantFuture
         switch exchanges[exchange].phase {
-        case .answered: finishLate(exchange)
+        case .answered: if exchanges[exchange].deadline <= now { finishLate(exchange) } else { armTimer(exchange) }
         case .responding:
             let idle = exchanges[exchange].destination?.traffic.idleTimeout ?? .zero
             if idle > .zero, exchanges[exchange].lastActive + idle <= now {
@@ -457,6 +454,17 @@ extension Worker {
 }
 
 extension Exchange {
+    /// When its timer has something to look at; `distantFuture` for never.
+    var nextDeadline: Instant {
+        let idle = destination?.traffic.idleTimeout ?? .zero
+        let idleEnd = idle > .zero ? lastActive + idle : .distantFuture
+        switch phase {
+        case .responding: return idleEnd
+        case .waiting, .sent: return min(idleEnd, min(deadline, tryDeadline))
+        case .answered: return min(deadline, tryDeadline)
+        }
+    }
+
     /// What repeating it depends on.
     mutating func readMethod() {
         let facts = methodFacts

@@ -5,6 +5,7 @@ internal import Link
 internal import MeshModel
 internal import Reactor
 internal import Routing
+internal import Synchronization
 internal import Telemetry
 internal import TLS
 internal import Wire
@@ -14,18 +15,41 @@ extension Worker {
     /// Body bytes queued for one stream above which its source is not read on.
     static let streamQueue = 262_144
 
-    mutating func acceptAll(_ listener: Handle) {
+    /// `shares`: what another worker has more room for is handed over.
+    mutating func acceptAll(_ listener: Handle, shares: Bool = true) {
         var taken = 0
         while taken < 64, listeners.contains(listener),
             let accepted = listeners[listener].accept(now: reactor.now)
         {
             let peer = accepted.peer
-            admitSocket(accepted.takeSocket(), role: listeners[listener].role, peer: peer)
+            let role = listeners[listener].role
             taken += 1
+            guard shares, let other = lighterWorker() else {
+                admitSocket(accepted.takeSocket(), role: role, peer: peer)
+                continue
+            }
+            let descriptor = accepted.takeSocket().release()
+            other.load.add(1, ordering: .relaxed)
+            if !other.post(.adopt(descriptor: descriptor, role: role, peer: peer)) { _ = Socket(adopting: descriptor) }
         }
         if listeners.contains(listener), listeners[listener].isPaused {
             reactor.forget(listeners[listener].descriptor)
         }
+    }
+
+    /// The worker with the fewest connections, when that is another one. HTTP/2 connections are few and long: the kernel's own
+    /// spread would leave workers idle.
+    private func lighterWorker() -> WorkerMailbox? {
+        var fewest = inbound.count
+        var lighter: WorkerMailbox?
+        for other in settings.crew where other !== mailbox {
+            let load = other.load.load(ordering: .relaxed)
+            if load < fewest {
+                fewest = load
+                lighter = other
+            }
+        }
+        return lighter
     }
 
     /// Listens again after a pause.

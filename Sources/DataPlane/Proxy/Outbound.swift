@@ -68,6 +68,8 @@ struct Outbound: ~Copyable {
     /// An exchange can be put on it now, and who answers is who the snapshot expects there by now.
     func accepts(_ target: Target, shared: Bool) -> Bool {
         guard connection.link.canOpenStream, shared || connection.streams.isEmpty else { return false }
-        return target.expectation.accepts(connection.peer?.id) && target.serverName == serverName
+        // The peer proved to be who `expectation` names before anything was sent.
+        let isExpected = expectation == target.expectation || target.expectation.accepts(connection.peer?.id)
+        return isExpected && target.serverName == serverName
     }
 }

@@ -145,6 +145,11 @@ extension Worker {
             return
         }
         let part = inbound[handle].part
+        // Nobody dials another cluster's sidecar, and brokers have no business at an app (PROTOCOLS section 4).
+        if !settings.isGateway, part != .ownWorkload, part != .ownGateway {
+            refuseStream(handle, framing, .notAllowed)
+            return
+        }
         let plan: CandidateWalk.Plan
         switch part {
         case .ownWorkload: plan = settings.isGateway ? .egress(foreignCaller: token == nil) : .ingress
@@ -165,8 +170,7 @@ extension Worker {
         do throws(OriginRefusal) {
             let role: OriginRole =
                 settings.isGateway ? .gateway(configuration.ownDomain) : .sidecar(configuration.ownDomain)
-            let attested =
-                probe != nil || configuration.table.snapshot.settings.acceptAttested.contains(peer.trustDomain)
+            let attested = probe != nil ? nil : configuration.table.snapshot.settings.acceptAttested
             let judged = try verifier?.judge(
                 token, destination, peer: peer, role: role, acceptAttested: attested, now: reactor.wall)
             guard let judged else { return refuseStream(handle, framing, .draining) }

@@ -146,9 +146,10 @@ struct RequestHead {
 enum OwnAuthority {
     /// What a foreign peer wrote, without port and without one leading `<port>.` label; nil when it is not the SNI's mesh name.
     static func foreign(_ authority: Span<UInt8>, _ destination: Destination) -> Range<Int>? {
+        let name = destination.meshName
+        if authority.equals(name.span) { return 0..<name.count }
         guard let parsed = HostAuthority(authority), parsed.kind == .name else { return nil }
         var range = parsed.host
-        let name = destination.meshName
         let label = destination.serverName.count - name.count
         if range.count == destination.serverName.count {
             for index in 0..<label where authority[range.lowerBound + index] != destination.serverName[index] {

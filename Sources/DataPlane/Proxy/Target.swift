@@ -43,8 +43,10 @@ extension ProxyConfiguration {
                     isGateway: false, connectTimeout: timeout)
             case .mutual:
                 return Target(
-                    address: app, serverName: destination.serverName, use: !http ? .mutualTCP : prefersHTTP2 ? .mutualHTTP2 : .mutualHTTP1,
-                    expectation: .workload(endpoint.identity), context: !http ? mutualTCP : prefersHTTP2 ? mutualHTTP2 : mutualHTTP1, isProxy: false,
+                    address: app, serverName: destination.serverName,
+                    use: !http ? .mutualTCP : prefersHTTP2 ? .mutualHTTP2 : .mutualHTTP1,
+                    expectation: .workload(endpoint.identity),
+                    context: !http ? mutualTCP : prefersHTTP2 ? mutualHTTP2 : mutualHTTP1, isProxy: false,
                     isGateway: false, connectTimeout: timeout)
             case .simple(let roots):
                 let use: PoolKey.Use = !http ? .simpleTCP : prefersHTTP2 ? .simpleHTTP2 : .simpleHTTP1

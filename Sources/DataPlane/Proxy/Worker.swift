@@ -5,6 +5,7 @@ internal import Link
 internal import MeshModel
 package import Reactor
 internal import Routing
+internal import Synchronization
 internal import Telemetry
 internal import TLS
 internal import Upstream
@@ -33,6 +34,7 @@ package struct Worker: ~Copyable {
     /// Between the two GOAWAYs of a drain: more than a round trip anywhere.
     static let roundTrip = Duration.seconds(1)
 
+    private let place = InPlace()
     let settings: WorkerSettings
     let mailbox: WorkerMailbox
     var reactor: Reactor
@@ -103,6 +105,7 @@ package struct Worker: ~Copyable {
             while let (token, readiness) = reactor.nextReady() { ready(token, readiness) }
             while let token = reactor.nextTimer() { expired(token) }
             settle()
+            mailbox.load.store(inbound.count, ordering: .relaxed)
             if let sink = settings.logSink { log.flush(to: sink) }
         }
     }
@@ -144,6 +147,7 @@ package struct Worker: ~Copyable {
             case .adopt(let descriptor, let role, let peer):
                 admitSocket(Socket(adopting: descriptor), role: role, peer: peer)
             case .drain: drain()
+            case .drainInbound: drainInbound()
             case .report(let answer):
                 answer(
                     WorkerReport(
@@ -190,7 +194,7 @@ package struct Worker: ~Copyable {
     private mutating func drain() {
         guard !isDraining else { return }
         // What the kernel accepted for us is served: closing the listener would reset it.
-        for handle in listeners.handles { acceptAll(handle) }
+        for handle in listeners.handles { acceptAll(handle, shares: false) }
         isDraining = true
         drainEnd = reactor.now + settings.grace
         farewell = reactor.now + Self.roundTrip
@@ -211,6 +215,21 @@ package struct Worker: ~Copyable {
                 markInbound(handle)
             case .handshake, .detect, .header: closeInbound(handle, abort: false)
             case .relay, .closing: break
+            }
+        }
+    }
+
+    /// What comes to the app is drained; its own calls go on until it has ended.
+    private mutating func drainInbound() {
+        for handle in listeners.handles where settings.entries[listeners[handle].role].isInbound {
+            listeners.remove(handle)
+        }
+        for handle in inbound.handles where inbound.contains(handle) && inbound[handle].entry.isInbound {
+            if inbound[handle].connection.link.isHTTP {
+                inbound[handle].connection.link.session?.goAway()
+                markInbound(handle)
+            } else if inbound[handle].connection.phase != .relay {
+                closeInbound(handle, abort: false)
             }
         }
     }

@@ -1,6 +1,7 @@
 internal import Containers
 package import MeshModel
 package import Reactor
+internal import Synchronization
 package import Telemetry
 
 /// What other threads may ask of a worker.
@@ -8,6 +9,8 @@ package enum WorkerLetter: Sendable {
     case configure(ProxyConfiguration)
     /// A connection that another worker accepted; the descriptor is the receiver's to close.
     case adopt(descriptor: Int32, role: Int, peer: SocketAddress?)
+    /// As `drain`, for what comes to the app; what the app itself calls goes on.
+    case drainInbound
     /// No new connections, GOAWAY to all, end when the last one is gone or the grace period is over.
     case drain
     /// Answer with a report, on the worker's thread.
@@ -31,6 +34,8 @@ package final class WorkerMailbox: Sendable {
 
     private let box = LetterBox<WorkerLetter>(limit: WorkerMailbox.limit)
     let waker: Waker
+    /// Connections of the worker, as of its last turn and what was handed to it since.
+    let load = Atomic<Int>(0)
 
     package init() throws(SocketError) { waker = try Waker() }
 

@@ -11,8 +11,12 @@ package struct LimitBinding: Sendable {
     let quota: UInt64
     let window: UInt64
     let rate: LimitRate
+    let isShadow: Bool
+    let isPerCaller: Bool
 
     init(rule: LimitRule, cell: LimitCell) {
+        isShadow = rule.mode == .shadow
+        isPerCaller = rule.subject == .caller
         self.rule = rule
         self.cell = cell
         name = Array(rule.name.utf8)
@@ -38,6 +42,17 @@ package enum LimitOutcome: Hashable, Sendable, CaseIterable {
     /// Judged in the common cell because too many callers were active; allowed.
     case overflowAllowed
     case overflowLimited
+
+    /// Its place in `allCases`.
+    var position: Int {
+        switch self {
+        case .allowed: 0
+        case .limited: 1
+        case .shadowLimited: 2
+        case .overflowAllowed: 3
+        case .overflowLimited: 4
+        }
+    }
 
     package var word: StaticString {
         switch self {
@@ -77,8 +92,11 @@ package enum RateLimiter {
         let bindings = table.limits[service]
         var tightest: LimitDecision?
         for index in bindings.indices {
-            let (answer, isOverflow) = take(bindings[index], caller, now)
-            let isShadow = bindings[index].rule.mode == .shadow
+            let (answer, isOverflow) =
+                bindings[index].isPerCaller
+                ? bindings[index].cell.take(bindings[index].rate, caller: caller, now: now)
+                : (bindings[index].cell.take(bindings[index].rate, now: now), false)
+            let isShadow = bindings[index].isShadow
             if answer.isAllowed {
                 counted(index, isOverflow ? .overflowAllowed : .allowed)
             } else if isShadow {
@@ -97,17 +115,8 @@ package enum RateLimiter {
         return tightest
     }
 
-    private static func take(
-        _ binding: LimitBinding, _ caller: CallerKey, _ now: Instant
-    ) -> (answer: CellAnswer, isOverflow: Bool) {
-        switch binding.rule.subject {
-        case .service: (binding.cell.take(binding.rate, now: now), false)
-        case .caller: binding.cell.take(binding.rate, caller: caller, now: now)
-        }
-    }
-
     private static func giveBack(_ bindings: [LimitBinding], before end: Int) {
-        for index in 0..<end where bindings[index].rule.subject == .service && bindings[index].rule.mode == .enforce {
+        for index in 0..<end where !bindings[index].isPerCaller && !bindings[index].isShadow {
             bindings[index].cell.giveBack(bindings[index].rate)
         }
     }

@@ -14,6 +14,8 @@ package struct RouteLabels: Sendable {
     private let destinations: [Labels]
     private let members: [LabelHandle]
     private let rules: [[LabelHandle]]
+    /// By the position of the outcome in `LimitOutcome.allCases`.
+    private let outcomes: [LabelHandle]
     package let ownCluster: LabelHandle
 
     package init(_ table: RoutingTable, metrics: inout WorkerMetrics) {
@@ -36,6 +38,7 @@ package struct RouteLabels: Sendable {
             names.append(row)
         }
         rules = names
+        outcomes = LimitOutcome.allCases.map { metrics.intern(Array("\($0.word)".utf8)) }
     }
 
     /// The labels of a destination; `unknown` for one of another table.
@@ -50,6 +53,9 @@ package struct RouteLabels: Sendable {
     package func cluster(ofMember member: Int) -> LabelHandle {
         member >= 0 && member < members.count ? members[member] : .unknown
     }
+
+    /// The label of what a rule said.
+    package func outcome(_ outcome: LimitOutcome) -> LabelHandle { outcomes[outcome.position] }
 
     /// The label of a rate limit rule.
     package func rule(_ index: Int, ofService service: Int) -> LabelHandle {

@@ -46,13 +46,13 @@ package struct TraceContext: Hashable, Sendable {
 
     /// Appends the header's value, version 00.
     package func append(into target: inout ByteBuffer) {
-        target.append("00-")
-        Self.append(traceHigh, 16, &target)
-        Self.append(traceLow, 16, &target)
-        target.append(0x2D)
-        Self.append(span, 16, &target)
-        target.append(0x2D)
-        Self.append(UInt64(flags), 2, &target)
+        var text = InlineArray<55, UInt8>(repeating: 0x2D)
+        Self.write(0, 2, at: 0, &text)
+        Self.write(traceHigh, 16, at: 3, &text)
+        Self.write(traceLow, 16, at: 19, &text)
+        Self.write(span, 16, at: 36, &text)
+        Self.write(UInt64(flags), 2, at: 53, &text)
+        target.append(text.span)
     }
 
     private static func nonzero(_ random: inout RandomBits) -> UInt64 { max(random.next(), 1) }
@@ -69,12 +69,12 @@ package struct TraceContext: Hashable, Sendable {
         return number
     }
 
-    private static func append(_ value: UInt64, _ digits: UInt64, _ target: inout ByteBuffer) {
-        var shift = digits * 4
-        while shift > 0 {
-            shift -= 4
-            let digit = UInt8(value >> shift & 0xF)
-            target.append(digit < 10 ? 0x30 + digit : 0x57 + digit)
+    private static func write(_ value: UInt64, _ digits: Int, at start: Int, _ text: inout InlineArray<55, UInt8>) {
+        var rest = value
+        for index in 0..<digits {
+            let digit = UInt8(truncatingIfNeeded: rest & 0xF)
+            text[start + digits - 1 - index] = digit < 10 ? 0x30 + digit : 0x57 + digit
+            rest >>= 4
         }
     }
 }

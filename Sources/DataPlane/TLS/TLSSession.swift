@@ -50,10 +50,12 @@ internal import MeshModel
 
     /// Decrypts one record at the most.
     mutating func read(into start: UnsafeMutablePointer<UInt8>, room: Int) throws(TransportError) -> Step {
-        ERR_clear_error()
         // SAFETY: the caller lends `room` bytes at `start`.
         let result = unsafe SSL_read(session, start, Int32(clamping: room))
         if result > 0 { return .progress(Int(result)) }
+        // What SSL_get_error would say, unless something went wrong; without a look at the thread's error queue, which other
+        // sessions' calls may have left something in.
+        if unsafe SSL_want(session) == SSL_READING { return .needsInput }
         switch unsafe SSL_get_error(session, result) {
         case SSL_ERROR_WANT_READ, SSL_ERROR_WANT_WRITE: return .needsInput
         case SSL_ERROR_ZERO_RETURN:
@@ -63,10 +65,15 @@ internal import MeshModel
         }
     }
 
+    /// Decrypted or received bytes wait inside.
+    var hasPending: Bool {
+        // SAFETY: the SSL is live.
+        unsafe SSL_has_pending(session) == 1
+    }
+
     /// Encrypts all of `bytes` into the wire's output.
     mutating func write(_ bytes: Span<UInt8>) throws(TransportError) {
         guard bytes.count > 0 else { return }
-        ERR_clear_error()
         // SAFETY: the bytes are borrowed for the call; the BIO takes everything.
         let result = unsafe bytes.withUnsafeBufferPointer { buffer in
             unsafe SSL_write(session, buffer.baseAddress, Int32(clamping: buffer.count))

@@ -17,6 +17,7 @@ package struct Transport: ~Copyable {
 
     private enum Output { case open, closing, closed }
 
+    private let place = InPlace()
     private let socket: Socket
     private var tls: TLSSession?
     /// Encrypted (or plain) bytes that wait for the socket.
@@ -204,7 +205,10 @@ package struct Transport: ~Copyable {
                 let step = unsafe try tls?.read(
                     into: buffers.plainStart + total, room: WorkerBuffers.plainSize - total)
                 switch step {
-                case .progress(let count): total += count
+                case .progress(let count):
+                    total += count
+                    // Asking once more would only cost a read buffer (SSL_MODE_RELEASE_BUFFERS).
+                    if !buffers.hasInput, tls?.hasPending == false { break loop }
                 case .needsInput, .none: break loop
                 case .closed:
                     isClosed = true

@@ -86,6 +86,9 @@ internal import Containers
         }
     }
 
+    /// Bytes wait on the wire.
+    var hasInput: Bool { unsafe wire.pointee.input_count > 0 }
+
     mutating func clearLeftover() { unsafe wire.pointee.input_count = 0 }
 
     var hasEncrypted: Bool { unsafe wire.pointee.output_count > 0 }

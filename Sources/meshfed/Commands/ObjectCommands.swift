@@ -46,25 +46,8 @@ struct ApplyCommand: ParsableCommand {
                     .joined(separator: "\n"), kind: .badFile)
         }
         output.print(
-            .record([
-                ("dryRun", .flag(answer.dryRun)), ("revision", .text("\(answer.revision)")),
-                (
-                    "objects",
-                    .list(
-                        answer.objects.map {
-                            .record([
-                                ("kind", .text($0.kind)), ("namespace", .optional($0.namespace)),
-                                ("name", .text($0.name)), ("result", .text($0.result)),
-                            ])
-                        })
-                ),
-            ])
-        ) { _ in
-            answer.objects.map { object in
-                let name = object.namespace.isEmpty ? object.name : "\(object.namespace)/\(object.name)"
-                return "\(object.kind) \(name) \(object.result)\(answer.dryRun ? " (dry run)" : "")\n"
-            }.joined()
-        }
+            AppliedObjects.value(answer.objects, revision: answer.revision, dryRun: answer.dryRun)
+        ) { _ in AppliedObjects.text(answer.objects, dryRun: answer.dryRun) }
     }
 
     private func refuseTwins(_ objects: [MeshObject]) throws(CommandFailure) {
@@ -86,6 +69,53 @@ struct ApplyCommand: ParsableCommand {
     }
 }
 
+/// A kind as a person writes it: case and a plural s do not matter.
+enum KindArgument {
+    private static let clusterScoped = ["Cluster", "Import", "MeshPolicy"]
+    private static let known =
+        clusterScoped + [
+            "Service", "Workload", "ServiceExport", "TrafficPolicy", "RateLimitPolicy", "AuthorizationPolicy",
+        ]
+
+    /// As manifests write it.
+    static func canonical(_ text: String) throws -> String {
+        let word = text.lowercased()
+        for known in known {
+            let plural = known.hasSuffix("y") ? "\(known.dropLast())ies" : "\(known)s"
+            if known.lowercased() == word || plural.lowercased() == word { return known }
+        }
+        throw ValidationError("'\(text)' is no kind; one of \(known.joined(separator: ", "))")
+    }
+
+    static func isClusterScoped(_ canonical: String) -> Bool { clusterScoped.contains(canonical) }
+}
+
+/// What apply and delete did.
+enum AppliedObjects {
+    static func value(_ objects: [AdminAppliedObject], revision: UInt64, dryRun: Bool) -> OutputValue {
+        .record([
+            ("dryRun", .flag(dryRun)), ("revision", .text("\(revision)")),
+            (
+                "objects",
+                .list(
+                    objects.map {
+                        .record([
+                            ("kind", .text($0.kind)), ("namespace", .optional($0.namespace)), ("name", .text($0.name)),
+                            ("result", .text($0.result)),
+                        ])
+                    })
+            ),
+        ])
+    }
+
+    static func text(_ objects: [AdminAppliedObject], dryRun: Bool) -> String {
+        objects.map { object in
+            let name = object.namespace.isEmpty ? object.name : "\(object.namespace)/\(object.name)"
+            return "\(object.kind) \(name) \(object.result)\(dryRun ? " (dry run)" : "")\n"
+        }.joined()
+    }
+}
+
 /// `meshfed get`.
 struct GetCommand: ParsableCommand {
     static let configuration = CommandConfiguration(
@@ -98,34 +128,17 @@ struct GetCommand: ParsableCommand {
               meshfed get RateLimitPolicy quotes -n shop -o yaml
             """)
 
-    private static let kinds = [
-        "Cluster", "Service", "Workload", "ServiceExport", "Import", "TrafficPolicy", "RateLimitPolicy",
-        "AuthorizationPolicy", "MeshPolicy",
-    ]
-
     @Argument(help: "Service, Workload, ServiceExport, Import, TrafficPolicy, RateLimitPolicy, …") var kind: String
     @Argument(help: "Only the one of this name.") var name = ""
     @Option(name: [.short, .long], help: "Only this namespace.") var namespace = ""
     @OptionGroup var broker: BrokerOption
     @OptionGroup var output: OutputOption
 
-    private var canonicalKind: String? {
-        let word = kind.lowercased()
-        return Self.kinds.first { known in
-            let plural = known.hasSuffix("y") ? "\(known.dropLast())ies" : "\(known)s"
-            return known.lowercased() == word || plural.lowercased() == word
-        }
-    }
-
-    func validate() throws {
-        if canonicalKind == nil {
-            throw ValidationError("'\(kind)' is no kind; one of \(Self.kinds.joined(separator: ", "))")
-        }
-    }
+    func validate() throws { _ = try KindArgument.canonical(kind) }
 
     func run() throws {
         var request = AdminGetRequest()
-        request.kind = canonicalKind ?? kind
+        request.kind = try KindArgument.canonical(kind)
         request.name = name
         request.namespace = namespace
         if let full = ObjectName(name) {
@@ -144,7 +157,7 @@ struct GetCommand: ParsableCommand {
                 table.row(object.namespace, object.name, object.source.isEmpty ? "meshfed apply" : object.source)
             }
             if !table.isEmpty { Terminal.out(table.text(columns: output.output == .wide ? nil : 2)) }
-        case .json: Terminal.out(ManifestWriter.prettyJSON(try parsed(answer)))
+        case .json: Terminal.out(ManifestWriter.prettyJSON(try parsed(answer), asList: name.isEmpty))
         case .yaml: Terminal.out(ManifestWriter.yaml(try parsed(answer)))
         }
     }

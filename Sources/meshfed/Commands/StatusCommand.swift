@@ -55,15 +55,17 @@ struct StatusCommand: ParsableCommand {
 
     private func proxies(_ status: AdminStatusResponse, wide: Bool, now: Int64) -> String {
         var table = TextTable(
-            "PROXY", "NAME", "REVISION", "SVID ENDS", "LOCALITY", "NOTE", "IDENTITY", "VERSION", "ADDRESS")
+            "PROXY", "NAME", "REVISION", "AGE", "SVID ENDS", "LOCALITY", "NOTE", "IDENTITY", "VERSION", "ADDRESS")
         for proxy in status.proxies {
             var note = proxy.refused.isEmpty ? "" : "refused a snapshot: \(proxy.refused)"
             if note.isEmpty, proxy.ackedRevision < status.revision { note = "behind" }
             table.row(
-                proxy.role, proxy.name, "\(proxy.ackedRevision)", TimeWords.distance(proxy.svidExpires, now: now),
-                MemberWords.locality(proxy.locality), note, proxy.identity, proxy.version, proxy.address)
+                proxy.role, proxy.name, "\(proxy.ackedRevision)",
+                "\(MemberWords.tenths(Double(proxy.ageMilliseconds) / 1_000))s",
+                TimeWords.distance(proxy.svidExpires, now: now), MemberWords.locality(proxy.locality), note,
+                proxy.identity, proxy.version, proxy.address)
         }
-        return table.text(columns: wide ? nil : 6)
+        return table.text(columns: wide ? nil : 7)
     }
 
     private func value(_ status: AdminStatusResponse) -> OutputValue {
@@ -88,6 +90,7 @@ struct StatusCommand: ParsableCommand {
                             ("refused", .optional(proxy.refused)),
                             ("connectedSince", TimeWords.value(proxy.connectedSince)),
                             ("svidExpires", TimeWords.value(proxy.svidExpires)),
+                            ("ageSeconds", .decimal(Double(proxy.ageMilliseconds) / 1_000)),
                         ])
                     })
             ),

@@ -5,7 +5,7 @@ internal import MeshModel
 internal import RPC
 internal import Wire
 
-/// `meshfed apply | get`.
+/// `meshfed apply | delete | get`.
 extension AdminService {
     /// Objects of one apply.
     private static let maximumObjects = 65_536
@@ -13,6 +13,9 @@ extension AdminService {
     func installObjects(_ service: RPCService) {
         verb(service, "Apply", limit: CodingLimits.adminBytes) { [unowned self] request, answer in
             apply(request, answer)
+        }
+        verb(service, "Delete", limit: CodingLimits.adminBytes) { [unowned self] request, answer in
+            delete(request, answer)
         }
         view(service, "Get") { [unowned self] request throws(CallRefusal) in try get(request) }
     }
@@ -48,6 +51,62 @@ extension AdminService {
                 answer(.success(response))
             }
         }
+    }
+
+    private func delete(
+        _ request: AdminDeleteRequest, _ answer: @escaping (Result<AdminDeleteResponse, CallRefusal>) -> Void
+    ) {
+        guard !request.objects.isEmpty, request.objects.count <= Self.maximumObjects else {
+            return answer(.failure(CallRefusal(.invalidArgument, "a delete names 1 to \(Self.maximumObjects) objects")))
+        }
+        var results: [AdminAppliedObject] = []
+        broker.objects.change(dryRun: request.dryRun) { (book) throws(ObjectRefusal) in
+            let known = Dictionary(book.all.map { (Self.reference($0), $0) }, uniquingKeysWith: { first, _ in first })
+            var next = book
+            results = []
+            for reference in request.objects {
+                let shown = [reference.namespace, reference.name].filter { !$0.isEmpty }.joined(separator: "/")
+                guard let object = known[reference] else {
+                    throw ObjectRefusal(
+                        .failedPrecondition,
+                        "there is no \(Self.shown(reference.kind)) \(Self.shown(shown)); meshfed get lists what there is"
+                    )
+                }
+                if let owner = book.owner(ObjectKey(object)) {
+                    throw ObjectRefusal(
+                        .failedPrecondition, "\(object.subject) belongs to the file \(owner): remove it there")
+                }
+                guard next.remove(ObjectKey(object)) else {
+                    throw ObjectRefusal(.invalidArgument, "\(object.subject) is named twice")
+                }
+                var message = AdminAppliedObject()
+                message.kind = reference.kind
+                message.namespace = reference.namespace
+                message.name = reference.name
+                message.result = "deleted"
+                results.append(message)
+            }
+            return next
+        } then: { [unowned self] outcome in
+            switch outcome {
+            case .failure(let refusal): answer(.failure(CallRefusal(refusal)))
+            case .success:
+                var response = AdminDeleteResponse()
+                response.objects = results
+                response.revision = broker.snapshots.revision
+                response.dryRun = request.dryRun
+                if !request.dryRun { broker.log.info("objects deleted", ["count": "\(results.count)"]) }
+                answer(.success(response))
+            }
+        }
+    }
+
+    private static func reference(_ object: MeshObject) -> AdminObjectReference {
+        var message = AdminObjectReference()
+        message.kind = object.kind
+        message.namespace = object.isClusterScoped ? "" : object.metadata.namespace.description
+        message.name = object.metadata.name.description
+        return message
     }
 
     /// All objects or all problems.

@@ -40,7 +40,7 @@ extension AdminService {
             broker.objects.directoryError.isEmpty ? broker.snapshots.failure : broker.objects.directoryError
         response.configurationDirectory = broker.settings.configDirectory ?? ""
         response.members = members
-        response.proxies = broker.feed.proxies.map(Self.proxy)
+        response.proxies = broker.feed.proxies.map { Self.proxy($0, now: broker.loop.now) }
         response.authorities = try authorities()
         response.alarms = broker.alarms.alarms.map { alarm in
             var message = AdminAlarm()
@@ -63,7 +63,7 @@ extension AdminService {
         return response
     }
 
-    private static func proxy(_ subscriber: Subscriber) -> AdminProxy {
+    private static func proxy(_ subscriber: Subscriber, now: Instant) -> AdminProxy {
         var message = AdminProxy()
         message.name = subscriber.name
         message.identity = subscriber.identity.id.description
@@ -71,6 +71,7 @@ extension AdminService {
         message.refused = subscriber.refused
         message.connectedSince = subscriber.connectedSince.seconds
         message.svidExpires = subscriber.identity.notAfter.seconds
+        message.ageMilliseconds = UInt64(clamping: (now - subscriber.heard).wholeNanoseconds / 1_000_000)
         guard let hello = subscriber.hello else { return message }
         message.version = hello.version
         message.locality.region = hello.locality.region

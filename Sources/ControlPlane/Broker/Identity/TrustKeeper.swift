@@ -60,8 +60,9 @@ final class TrustKeeper {
     /// Renews at half life on the store thread.
     func renewIfDue(_ desk: LoopDesk, wall: WallTime, jitter: Double, failed: @escaping (String) -> Void) {
         guard wall >= renewal else { return }
-        // A failure is tried again in a minute, long before the end.
-        renewal = wall.advanced(bySeconds: 60)
+        // A failure is tried again after a twelfth of the life, at most 60 s: long before the end.
+        let life = max(0, svid.notAfter.seconds - svid.notBefore.seconds)
+        renewal = wall.advanced(bySeconds: min(60, max(1, life / 12)))
         let fresh: NewKey
         let request: CertificateRequest
         do throws(IdentityError) {

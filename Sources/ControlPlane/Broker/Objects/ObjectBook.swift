@@ -70,6 +70,9 @@ struct ObjectBook: Sendable {
         stored[held.key] = held
     }
 
+    /// Takes an object out of the store; false when it was not there.
+    mutating func remove(_ key: ObjectKey) -> Bool { stored.removeValue(forKey: key) != nil }
+
     /// Takes over the whole content of the directory; objects of the store that stand in it now belong to it. Twins within the
     /// directory stay visible to the compiler in `twins`.
     mutating func replaceDirectory(_ objects: [MeshObject]) {

@@ -26,7 +26,8 @@ final class BrokerState {
             let isNew = try directory.isNew()
             store = try SQLiteStore(path: directory.databasePath, create: isNew)
             authority = try Authority.open(
-                vault: directory, store: store, cluster: settings.cluster, trustDomain: settings.trustDomain, now: wall)
+                vault: directory, store: store, cluster: settings.cluster, trustDomain: settings.trustDomain, now: wall,
+                svidLifetime: settings.svidLifetime)
         } catch let failure as BrokerFailure {
             throw failure
         } catch {

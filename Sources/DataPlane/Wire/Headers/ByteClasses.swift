@@ -33,7 +33,22 @@ extension Span where Element == UInt8 {
     /// Equal byte for byte.
     package func equals(_ other: borrowing Span<UInt8>) -> Bool {
         guard count == other.count else { return false }
-        for index in 0..<count where self[index] != other[index] { return false }
+        guard count >= 8 else {
+            for index in 0..<count where self[index] != other[index] { return false }
+            return true
+        }
+        let own = unsafe bytes
+        let theirs = unsafe other.bytes
+        var start = 0
+        while start < count {
+            let offset = Swift.min(start, count - 8)
+            // SAFETY: both spans have `count` bytes, and offset + 8 <= count.
+            let word = unsafe own.unsafeLoadUnaligned(fromUncheckedByteOffset: offset, as: UInt64.self)
+            if unsafe word != theirs.unsafeLoadUnaligned(fromUncheckedByteOffset: offset, as: UInt64.self) {
+                return false
+            }
+            start += 8
+        }
         return true
     }
 

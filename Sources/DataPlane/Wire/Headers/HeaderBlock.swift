@@ -6,7 +6,7 @@ internal import Containers
 /// that is used again allocates nothing.
 @safe
 package struct HeaderBlock: ~Copyable {
-    private struct Entry {
+    struct Entry {
         var nameStart: UInt32
         var nameCount: UInt32
         var valueStart: UInt32
@@ -18,11 +18,8 @@ package struct HeaderBlock: ~Copyable {
     /// What RFC 9113 6.5.2 counts for each field beside its bytes.
     package static let fieldOverhead = 32
 
-    /// Room made for the first field: most heads have fewer.
-    private static let usualFields = 16
-
     private var slab = ByteBuffer()
-    private var entries: [Entry] = []
+    private var entries = EntryList()
     /// One bit per known name that was ever appended since `removeAll`: misses cost one test.
     private var present: (low: UInt64, high: UInt64) = (0, 0)
     /// Decoded size: names, values and 32 per field (RFC 9113 6.5.2).
@@ -31,12 +28,12 @@ package struct HeaderBlock: ~Copyable {
     package init() {}
 
     package var count: Int { entries.count }
-    package var isEmpty: Bool { entries.isEmpty }
+    package var isEmpty: Bool { entries.count == 0 }
 
     /// Forgets every field and keeps the memory.
     package mutating func removeAll() {
         slab.removeAll()
-        entries.removeAll(keepingCapacity: true)
+        entries.removeAll()
         present = (0, 0)
         byteCount = 0
     }
@@ -144,7 +141,7 @@ package struct HeaderBlock: ~Copyable {
     package func first(named name: Span<UInt8>) -> Int? {
         let known = HeaderName(name)
         if known != .other { return first(known) }
-        for index in entries.indices where entries[index].name == .other {
+        for index in 0..<entries.count where entries[index].name == .other {
             if nameBytes(at: index).equalsIgnoringCase(name) { return index }
         }
         return nil
@@ -229,7 +226,7 @@ package struct HeaderBlock: ~Copyable {
     package mutating func assign(from other: borrowing HeaderBlock) {
         slab.removeAll()
         slab.append(other.slab.bytes)
-        entries.removeAll(keepingCapacity: true)
+        entries.removeAll()
         entries.append(contentsOf: other.entries)
         present = other.present
         byteCount = other.byteCount
@@ -239,7 +236,7 @@ package struct HeaderBlock: ~Copyable {
     package mutating func shrink() {
         removeAll()
         slab.shrink()
-        entries = []
+        entries.shrink()
     }
 
     private func mayHold(_ name: HeaderName) -> Bool {
@@ -253,11 +250,83 @@ package struct HeaderBlock: ~Copyable {
         let bit = name.rawValue
         if bit < 64 { present.low |= 1 << UInt64(bit) } else { present.high |= 1 << UInt64(bit &- 64) }
         byteCount += (name == .other ? nameCount : name.wireBytes.count) + valueCount + Self.fieldOverhead
-        if entries.isEmpty { entries.reserveCapacity(Self.usualFields) }
         entries.append(
             Entry(
                 nameStart: UInt32(truncatingIfNeeded: nameStart), nameCount: UInt32(truncatingIfNeeded: nameCount),
                 valueStart: UInt32(truncatingIfNeeded: valueStart), valueCount: UInt32(truncatingIfNeeded: valueCount),
                 name: name, isSensitive: sensitive))
+    }
+}
+
+/// The entries of one block: plain values in memory of their own. An `Array` asks for each field whether it is shared.
+@safe
+struct EntryList: ~Copyable {
+    /// Room made for the first field: most heads have fewer.
+    private static let usualFields = 16
+
+    private var base: UnsafeMutablePointer<HeaderBlock.Entry>?
+    private var capacity = 0
+    private(set) var count = 0
+
+    init() { unsafe base = nil }
+
+    deinit { unsafe base?.deallocate() }
+
+    subscript(index: Int) -> HeaderBlock.Entry {
+        get {
+            precondition(index >= 0 && index < count, "no such field")
+            // SAFETY: base[0..<count] is initialised, and there is a base when the count is not 0.
+            return unsafe base.unsafelyUnwrapped[index]
+        }
+        set {
+            precondition(index >= 0 && index < count, "no such field")
+            // SAFETY: as above; entries are trivial.
+            unsafe base.unsafelyUnwrapped[index] = newValue
+        }
+    }
+
+    mutating func append(_ entry: HeaderBlock.Entry) {
+        if count == capacity { grow(1) }
+        // SAFETY: `grow` made room behind `count`.
+        unsafe (base.unsafelyUnwrapped + count).initialize(to: entry)
+        count += 1
+    }
+
+    mutating func append(contentsOf other: borrowing EntryList) {
+        guard other.count > 0, let source = unsafe other.base else { return }
+        if capacity - count < other.count { grow(other.count) }
+        // SAFETY: room was made for all of them; the lists have memory of their own each.
+        unsafe (base.unsafelyUnwrapped + count).initialize(from: source, count: other.count)
+        count += other.count
+    }
+
+    mutating func remove(at index: Int) -> HeaderBlock.Entry {
+        let entry = self[index]
+        // SAFETY: the subscript proved the index; entries are trivial, so moving them down is a copy.
+        let hole = unsafe base.unsafelyUnwrapped + index
+        unsafe hole.update(from: hole + 1, count: count - index - 1)
+        count -= 1
+        return entry
+    }
+
+    mutating func removeAll() { count = 0 }
+
+    mutating func shrink() {
+        unsafe base?.deallocate()
+        unsafe base = nil
+        capacity = 0
+        count = 0
+    }
+
+    private mutating func grow(_ more: Int) {
+        let larger = max(Self.usualFields, max(capacity * 2, count + more))
+        let fresh = UnsafeMutablePointer<HeaderBlock.Entry>.allocate(capacity: larger)
+        if let held = unsafe base {
+            // SAFETY: `larger` holds `count` entries; the allocations differ.
+            unsafe fresh.initialize(from: held, count: count)
+            unsafe held.deallocate()
+        }
+        unsafe base = fresh
+        capacity = larger
     }
 }
