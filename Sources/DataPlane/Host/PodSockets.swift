@@ -30,8 +30,8 @@ enum PodSockets {
             let count = unsafe withUnsafePointer(to: &entry.pointee.d_name) { name in
                 unsafe name.withMemoryRebound(to: CChar.self, capacity: 256) { name in
                     unsafe target.withUnsafeMutableBytes { room in
-                        unsafe readlinkat(
-                            dirfd(folder), name, room.baseAddress?.assumingMemoryBound(to: CChar.self), room.count)
+                        guard let start = unsafe room.baseAddress?.assumingMemoryBound(to: CChar.self) else { return -1 }
+                        return unsafe readlinkat(dirfd(folder), name, start, room.count)
                     }
                 }
             }
