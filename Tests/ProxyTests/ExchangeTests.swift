@@ -284,6 +284,29 @@ import Wire
         #expect(direct.stage.run { direct.api.hasEnded })
     }
 
+    @Test func drainingTellsAnHTTP1PeerToClose() throws {
+        let direct = try Direct { _ in
+        } settings: {
+            $0.grace = .seconds(10)
+        }
+        var held: (Line, Message)?
+        direct.app.answer = { held = ($0, $1) }
+        let line = try direct.dial(as: direct.world.workload("web"), "80.api.shop.svc.cluster.local", .http1)
+        let idle = try direct.dial(as: direct.world.workload("web"), "80.api.shop.svc.cluster.local", .http2)
+        #expect(direct.stage.run { line.link?.session?.canOpenStream == true && idle.isEstablished })
+        let message = line.open(get("api.shop.svc.cluster.local:80"))
+        #expect(direct.stage.run { held != nil })
+        direct.api.mailbox.post(.drain)
+        #expect(direct.stage.run { idle.sawGoAway }, "an idle HTTP/2 connection is told")
+        if let (app, request) = held { app.respond(request, "200", [("content-length", "2")], body: [1, 2]) }
+        #expect(direct.stage.run { message.isOver })
+        #expect(message.status == "200" && message.body == [1, 2])
+        #expect(direct.stage.run { line.ended || !line.isOpen || line.link?.session?.canOpenStream == false })
+        idle.close()
+        line.close()
+        #expect(direct.stage.run { direct.api.hasEnded })
+    }
+
     @Test func graceEndsWhatDoesNotFinish() throws {
         let direct = try Direct { _ in
         } settings: {

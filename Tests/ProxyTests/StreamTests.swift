@@ -1,6 +1,7 @@
 import Containers
 import Link
 import MeshModel
+import MeshTestKit
 import Proxy
 import Reactor
 import TLS
@@ -163,10 +164,10 @@ import Wire
     @Test func deadEndpointsArePassedOver() throws {
         let direct = try Direct(.tcp, app: .raw, dead: 3, entries: [.outboundTCP(host: host)])
         for _ in 0..<8 {
+            let count = direct.app.lines.count
             let line = try direct.stage.connect(direct.web.addresses[1], .raw)
             #expect(direct.stage.run { line.isEstablished })
             line.send([1, 2, 3], direct.stage)
-            let count = direct.app.lines.count
             #expect(direct.stage.run { direct.app.lines.count > count || !line.isOpen })
             #expect(direct.stage.run { direct.app.lines.last?.received == [1, 2, 3] })
         }
@@ -276,6 +277,56 @@ import Wire
             direct.stage.turn(milliseconds: 1)
         }
         #expect(direct.stage.run { word(line)?.word == "ok" })
+    }
+
+    @Test func damagedHeadersHurtNobodyElse() throws {
+        var random = SplitMix64.announced()
+        let direct = try direct()
+        let web = try direct.world.workload("web")
+        let name = "80.api.shop.svc.cluster.local"
+        let good = try header(
+            .proxy,
+            [
+                (.authority, "api.shop.svc.cluster.local"), (.hops, "east/g1"), (.deadline, "5000"), (.probe, "x"),
+                (.traceparent, "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"), (.assertion, "AAAA"),
+            ])
+        for round in 0..<80 {
+            let line = try direct.dial(as: web, name, .raw)
+            #expect(direct.stage.run { line.isEstablished || !line.isOpen })
+            line.send(random.damaged(good) + random.bytes(20), direct.stage)
+            direct.stage.turn(milliseconds: 1)
+            if round % 3 == 0 { line.abort() } else { line.close() }
+        }
+        let head = try header(.proxy, [(.authority, "api.shop.svc.cluster.local")])
+        #expect(answer(direct, try direct.dial(as: web, name, .raw), head) == "ok")
+    }
+
+    @Test func drainingWaitsForStreams() throws {
+        for grace in [Duration.seconds(10), .milliseconds(200)] {
+            let direct = try Direct(.tcp, app: .raw, entries: [.explicit, .outboundTCP(host: host)]) { _ in
+            } settings: {
+                $0.grace = grace
+            }
+            let (near, _) = try stream(direct, tunnel: false)
+            near.send([1], direct.stage)
+            #expect(direct.stage.run { direct.app.lines.first?.received == [1] })
+            let far = try #require(direct.app.lines.first)
+            direct.api.mailbox.post(.drain)
+            if grace == .seconds(10) {
+                _ = try direct.api.report()
+                near.send([2], direct.stage)
+                #expect(direct.stage.run { far.received == [1, 2] })
+                #expect(!direct.api.hasEnded)
+                near.endOutput(direct.stage)
+                far.endOutput(direct.stage)
+                #expect(direct.stage.run { near.ended && far.ended })
+                #expect(near.failure == nil && far.failure == nil)
+            } else {
+                #expect(direct.stage.run { !near.isOpen || near.ended })
+                #expect(direct.stage.run { !far.isOpen || far.ended })
+            }
+            #expect(direct.stage.run { direct.api.hasEnded })
+        }
     }
 
     @Test func whatIsNoHeaderEndsTheConnection() throws {

@@ -6,7 +6,7 @@ import Reactor
 import TLS
 import Testing
 
-@Suite struct FlowTests {
+@Suite(.serialized) struct FlowTests {
     let papers: Papers
 
     init() throws { papers = try Papers() }

@@ -9,6 +9,7 @@ import re
 import signal
 import subprocess
 import sys
+import tempfile
 import time
 
 HERE = os.path.dirname(os.path.abspath(__file__))
@@ -255,9 +256,11 @@ class Load:
     """A steady stream of GETs from inside a pod, each written down with its time and answer."""
 
     def __init__(self, topology, node, url, rate=100, connections=4, seconds=60):
+        # A file: a pipe that nobody reads meanwhile would stop the stream when it is full.
+        self.output = tempfile.TemporaryFile(mode="w+")
         self.process = topology.popen(
             node, [PYTHON, os.path.join(HERE, "load.py"), OUTBOUND, url, str(rate), str(connections), str(seconds)],
-            stdout=subprocess.PIPE, text=True)
+            stdout=self.output)
 
     def __enter__(self):
         return self
@@ -266,11 +269,14 @@ class Load:
         if self.process.poll() is None:
             self.process.kill()
             self.process.wait()
+        self.output.close()
 
     def finish(self):
         """Stops it; [(monotonic time of the answer, status, who, milliseconds)] in order."""
         self.process.send_signal(signal.SIGTERM)
-        output, _ = self.process.communicate(timeout=20)
+        self.process.wait(timeout=20)
+        self.output.seek(0)
+        output = self.output.read()
         rows = [json.loads(line) for line in output.split("\n") if line.startswith("[")]
         return [tuple(row) for row in sorted(rows)]
 

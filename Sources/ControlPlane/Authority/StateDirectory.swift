@@ -136,7 +136,9 @@ package final class StateDirectory: KeyVault {
         }
         guard status.st_uid == geteuid() else { throw .refusedState("\(path) belongs to another user") }
         guard status.st_mode & 0o077 == 0 else {
-            throw .refusedState("\(path) is open to others: run chmod \(isDirectory ? "700" : "600") on it")
+            throw .refusedState(
+                "\(path) is open to others: "
+                    + (isDirectory ? "give a directory of its own, or run chmod 700 on it" : "run chmod 600 on it"))
         }
     }
 

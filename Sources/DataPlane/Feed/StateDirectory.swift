@@ -99,7 +99,10 @@ package final class ProxyStateDirectory {
                 .state, "\(path) belongs to another user", "run as its owner, or choose another --state-dir")
         }
         guard status.st_mode & 0o077 == 0 else {
-            throw FeedError(.state, "\(path) is open to others", "chmod \(isDirectory ? "700" : "600") \(path)")
+            throw FeedError(
+                .state, "\(path) is open to others",
+                isDirectory
+                    ? "give a directory of its own, or chmod 700 \(path)" : "chmod 600 \(path)")
         }
     }
 

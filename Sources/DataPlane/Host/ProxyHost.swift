@@ -89,6 +89,9 @@ package final class ProxyHost {
             if let reason = plan.judge(loaded.snapshot, loaded.svid.id) {
                 throw HostFailure("\(file): \(reason)", status: 65)
             }
+            try StandaloneFiles.judge(
+                loaded.svid, certificate: certificate, bundles: Self.bundles(loaded.snapshot, extraBundles),
+                now: loop.wall)
             keeper = IdentityKeeper.standalone(loop: loop, svid: loaded.svid)
             snapshot = loaded.snapshot
             feed = nil
@@ -242,11 +245,14 @@ package final class ProxyHost {
     }
 
     /// The snapshot's bundles; a domain that the command line names is replaced.
+    private static func bundles(_ snapshot: Snapshot, _ extra: [TrustBundle]) -> [TrustBundle] {
+        let named = Set(extra.map(\.trustDomain))
+        return snapshot.bundles.filter { !named.contains($0.trustDomain) } + extra
+    }
+
     private func makeTrust(_ snapshot: Snapshot) -> TrustStore? {
-        let named = Set(extraBundles.map(\.trustDomain))
-        let bundles = snapshot.bundles.filter { !named.contains($0.trustDomain) } + extraBundles
         do throws(IdentityError) {
-            return try TrustStore(bundles, generation: UInt64(generation))
+            return try TrustStore(Self.bundles(snapshot, extraBundles), generation: UInt64(generation))
         } catch {
             Notice.write("\(plan.word): the bundles are not used: \(error)")
             return nil

@@ -27,6 +27,26 @@ enum StandaloneFiles {
         }
     }
 
+    /// Without a broker nothing else will come: an SVID that no peer of the own domain could believe is refused at once.
+    static func judge(
+        _ svid: SVID, certificate: String, bundles: [TrustBundle], now: WallTime
+    ) throws(HostFailure) {
+        let domain = svid.id.trustDomain
+        guard bundles.contains(where: { $0.trustDomain == domain && !$0.roots.isEmpty }) else {
+            throw HostFailure(
+                "--svid \(certificate): the roots of \(domain) are not given; add --bundle \(domain)=PEM", status: 65)
+        }
+        let trust: TrustStore
+        do throws(IdentityError) { trust = try TrustStore(bundles, generation: 0) } catch {
+            throw HostFailure("the bundles cannot be used: \(error)", status: 65)
+        }
+        do throws(PeerRefusal) { _ = try trust.verify(chain: svid.chainDER, purpose: .client, now: now) } catch {
+            throw HostFailure(
+                "--svid \(certificate): the roots of \(domain) do not hold for it: \(error); give the root that signed "
+                    + "it by --bundle \(domain)=PEM", status: 65)
+        }
+    }
+
     static func bundles(_ files: [BundleFile]) throws(HostFailure) -> [TrustBundle] {
         var bundles: [TrustBundle] = []
         for file in files {

@@ -117,6 +117,12 @@ package struct HTTPLink: ~Copyable {
     /// Ends a stream's direction with no more bytes.
     package mutating func endStream(_ stream: StreamID) { session?.sendData(stream, Span(), endStream: true) }
 
+    /// Tells the session that time went by; one that carries nothing gives back the memory of its last bodies.
+    package mutating func calm(_ seconds: Int, isIdle: Bool) {
+        session?.pass(seconds: seconds)
+        if isIdle { session?.shrink() }
+    }
+
     /// Gives a buffer's bytes to the session.
     package mutating func feed(_ buffer: borrowing ByteBuffer) { try? session?.receive(buffer.bytes) }
 

@@ -38,7 +38,10 @@ extension Worker {
         for slot in 0..<inbound.slotCount {
             let handle = inbound.handle(at: slot)
             if handle.isNone { continue }
-            if isCalm { inbound[handle].connection.link.session?.pass(seconds: Self.calmSeconds) }
+            if isCalm {
+                inbound[handle].connection.link.calm(
+                    Self.calmSeconds, isIdle: inbound[handle].connection.streams.isEmpty)
+            }
             if let peer = inbound[handle].peer, peer.notAfter.advanced(bySeconds: 30) < wall {
                 closeInbound(handle, abort: true)
                 continue
@@ -89,7 +92,10 @@ extension Worker {
         for slot in 0..<outbound.slotCount {
             let handle = outbound.handle(at: slot)
             if handle.isNone { continue }
-            if isCalm { outbound[handle].connection.link.session?.pass(seconds: Self.calmSeconds) }
+            if isCalm {
+                outbound[handle].connection.link.calm(
+                    Self.calmSeconds, isIdle: outbound[handle].connection.streams.isEmpty)
+            }
             if let peer = outbound[handle].connection.peer, peer.notAfter.advanced(bySeconds: 30) < wall {
                 closeOutbound(handle, .tls(reason: "the peer's certificate has ended", alert: nil))
                 continue

@@ -173,6 +173,7 @@ package struct Worker: ~Copyable {
         }
         if isNewIdentity || maker == nil { maker = try? OriginMaker(svid: fresh.svid, random: SystemRandom.source) }
         reconsiderPeers(fresh)
+        reconsiderCalls(fresh)
     }
 
     /// Peers that the new configuration does not believe are cut off; SNIs are looked up again.
