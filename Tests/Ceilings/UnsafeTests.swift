@@ -16,7 +16,8 @@ import Testing
         .init(path: "Sources/DataPlane/RPC", limit: 6, why: "bytes lent to a message"),
         .init(path: "Sources/DataPlane/Names", limit: 8, why: "resolv.conf and the routing tables"),
         .init(path: "Sources/DataPlane/Redirect", limit: 60, why: "running iptables"),
-        .init(path: "Sources/DataPlane/Host", limit: 32, why: "the files that an operator names; the sockets of the pod"),
+        .init(
+            path: "Sources/DataPlane/Host", limit: 32, why: "the files that an operator names; the sockets of the pod"),
         .init(path: "Sources/ControlPlane/Authority", limit: 15, why: "the state directory's files and modes"),
         .init(path: "Sources/ControlPlane/Broker", limit: 10, why: "the addresses of the machine"),
         .init(path: "Sources/ControlPlane/Store", limit: 2, why: "the memory store's core behind its lock"),

@@ -56,13 +56,16 @@ import Wire
         try table().judge(try query(name, type), hasV4: true, hasV6: v6)
     }
 
-    @Test(arguments: [
-        ("reviews.shop.svc.clusterset.local", [240, 240, 0, 1]), ("REVIEWS.shop.SVC.clusterset.LOCAL", [240, 240, 0, 1]),
-        ("reviews.shop.svc.west.clusterset.local", [240, 240, 0, 2]), ("reviews", [240, 240, 0, 1]),
-        ("reviews.shop", [240, 240, 0, 1]), ("reviews.shop.svc.cluster.local", [240, 240, 0, 1]),
-        ("cart.shop.svc.cluster.local", [240, 240, 0, 3]), ("cart", [240, 240, 0, 3]),
-        ("cart-1.cart.shop.svc.cluster.local", [10, 1, 0, 9]),
-    ] as [(String, [UInt8])]) func everyFormOfANameHasItsAddress(name: String, address: [UInt8]) throws {
+    @Test(
+        arguments: [
+            ("reviews.shop.svc.clusterset.local", [240, 240, 0, 1]),
+            ("REVIEWS.shop.SVC.clusterset.LOCAL", [240, 240, 0, 1]),
+            ("reviews.shop.svc.west.clusterset.local", [240, 240, 0, 2]), ("reviews", [240, 240, 0, 1]),
+            ("reviews.shop", [240, 240, 0, 1]), ("reviews.shop.svc.cluster.local", [240, 240, 0, 1]),
+            ("cart.shop.svc.cluster.local", [240, 240, 0, 3]), ("cart", [240, 240, 0, 3]),
+            ("cart-1.cart.shop.svc.cluster.local", [10, 1, 0, 9]),
+        ] as [(String, [UInt8])]) func everyFormOfANameHasItsAddress(name: String, address: [UInt8]) throws
+    {
         #expect(try ask(name) == .answer(DNSAnswer(records: [.address(address)])))
     }
 

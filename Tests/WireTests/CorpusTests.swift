@@ -6,7 +6,8 @@
     /// Every input that the fuzzers keep runs as a unit test too.
     @Suite struct CorpusTests {
         @Test(arguments: [
-            "http1-server", "http1-client", "http2-server", "http2-client", "grpc", "proxy-header", "host", "client-hello", "dns",
+            "http1-server", "http1-client", "http2-server", "http2-client", "grpc", "proxy-header", "host",
+            "client-hello", "dns",
         ])
         func theCorpusPasses(_ codec: String) throws {
             let folder = URL(filePath: #filePath).deletingLastPathComponent().deletingLastPathComponent()

@@ -11,7 +11,8 @@ import Wire
         if let name { extensions += [0, 0] + framed(framed([0] + framed(Array(name.utf8), 2), 2), 2) }
         let list = protocols.flatMap { framed(Array($0.utf8), 1) }
         if !list.isEmpty { extensions += [0, 16] + framed(framed(list, 2), 2) }
-        let body = [3, 3] + [UInt8](repeating: 7, count: 32) + [0] + framed([0x13, 1], 2) + [1, 0] + framed(extensions, 2)
+        let body =
+            [3, 3] + [UInt8](repeating: 7, count: 32) + [0] + framed([0x13, 1], 2) + [1, 0] + framed(extensions, 2)
         return [0x16, 3, 1] + framed([1] + framed(body, 3), 2)
     }
 
@@ -45,7 +46,8 @@ import Wire
 
     @Test(arguments: [
         ("GET / HTTP/1.1", FirstBytes.http1), ("M-SEARCH * HTTP/1.1", .http1), ("OPTIONS http://a/ HTTP/1.1", .http1),
-        ("PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n", .http2), ("PRI * HT", .needsMore), ("PRI * HTTP/1.1", .other), ("GE", .needsMore),
+        ("PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n", .http2), ("PRI * HT", .needsMore), ("PRI * HTTP/1.1", .other),
+        ("GE", .needsMore),
         ("SSH-2.0-x", .other), ("*1\r\n$4\r\nPING", .other), ("GET  ", .other), ("", .needsMore),
     ]) func firstBytesAreToldApart(text: String, expected: FirstBytes) {
         let judged = FirstBytes.judge(Array(text.utf8).span)
@@ -106,7 +108,9 @@ import Wire
     @Test func onlyItsOwnAnswerIsAnAnswer() throws {
         let query = try DNSQuery(question("a.b").span)
         let message = DNSAnswer(records: [.address([1, 2, 3, 4])]).message(for: query, isUDP: true)
-        let (own, guessed) = (query.isAnswered(by: message.span, id: 0xABCD), query.isAnswered(by: message.span, id: 0xABCE))
+        let (own, guessed) = (
+            query.isAnswered(by: message.span, id: 0xABCD), query.isAnswered(by: message.span, id: 0xABCE)
+        )
         #expect(own && !guessed)
         let other = try DNSQuery(question("A.b").span)
         let isOthers = other.isAnswered(by: message.span, id: 0xABCD)

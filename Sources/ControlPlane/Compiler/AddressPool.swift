@@ -73,7 +73,9 @@ package struct AddressPool: Sendable {
         let free = held.filter { entry in
             guard let since = entry.value.goneSince else { return false }
             return since.seconds <= now.seconds - Self.quarantine
-        }.min { ($0.value.goneSince?.seconds ?? 0, $0.value.number) < ($1.value.goneSince?.seconds ?? 0, $1.value.number) }
+        }.min {
+            ($0.value.goneSince?.seconds ?? 0, $0.value.number) < ($1.value.goneSince?.seconds ?? 0, $1.value.number)
+        }
         guard let free else {
             unserved.append(name)
             return

@@ -39,7 +39,7 @@ public struct Slab<Element: ~Copyable>: ~Copyable {
             // SAFETY: an odd generation marks an initialised element.
             unsafe (chunks[slot / Self.chunkSize] + slot % Self.chunkSize).deinitialize(count: 1)
         }
-        for unsafe chunk in unsafe chunks { unsafe chunk.deallocate() }
+        for unsafechunk in unsafe chunks { unsafe chunk.deallocate() }
     }
 
     @inlinable public var isFull: Bool { used >= capacity }

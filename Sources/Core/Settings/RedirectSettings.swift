@@ -80,7 +80,8 @@ enum RedirectFlags {
             FlagDescription("apply", nil, "Puts the rules in place, in place of our earlier ones."),
             FlagDescription("remove", nil, "Takes our rules out, and nothing else."),
             FlagDescription(
-                "uid", "UID,…", default: "1337", example: "1337", "Users whose own traffic is not captured: the sidecar's."),
+                "uid", "UID,…", default: "1337", example: "1337",
+                "Users whose own traffic is not captured: the sidecar's."),
             FlagDescription(
                 "mark", "NUMBER", example: "0x539",
                 "In place of the uid (a user namespace has one uid): the sidecar's own --mark."),
@@ -102,7 +103,8 @@ enum RedirectFlags {
                 "Ports to capture whatever --include-outbound-cidrs says."),
             FlagDescription("exclude-outbound-ports", "PORT,…", example: "25", "Outbound ports to leave alone."),
             FlagDescription(
-                "family", "FAMILY", default: "both", example: "ipv4", "both, ipv4 or ipv6; both leaves out a family that the namespace lacks."),
+                "family", "FAMILY", default: "both", example: "ipv4",
+                "both, ipv4 or ipv6; both leaves out a family that the namespace lacks."),
         ],
         examples: [
             "meshfed-proxy redirect --print --dns", "meshfed-proxy redirect --apply --dns --exclude-outbound-ports 25",
@@ -114,7 +116,8 @@ enum RedirectFlags {
         let wanted = actions.filter { values.has($0.0) }
         guard let action = wanted.first, wanted.count == 1 else {
             throw values.table.error(
-                "", wanted.isEmpty ? "redirect needs a verb" : "redirect takes one verb", "--print, --apply or --remove")
+                "", wanted.isEmpty ? "redirect needs a verb" : "redirect takes one verb", "--print, --apply or --remove"
+            )
         }
         var settings = RedirectSettings(action: action.1)
         if values.has("mark") {
@@ -147,7 +150,8 @@ enum RedirectFlags {
         case "both": break
         case "ipv4": settings.families = [.ipv4]
         case "ipv6": settings.families = [.ipv6]
-        default: throw values.error("family", "\(shown(values.text("family") ?? "")) is no family", "both, ipv4 or ipv6")
+        default:
+            throw values.error("family", "\(shown(values.text("family") ?? "")) is no family", "both, ipv4 or ipv6")
         }
         return settings
     }
@@ -155,7 +159,8 @@ enum RedirectFlags {
     /// A mark other than 0, which every socket has: decimal or `0x…`.
     static func mark(_ values: FlagValues) throws(SettingsError) -> UInt32? {
         guard let text = values.text("mark") else { return nil }
-        let number = text.hasPrefix("0x") ? UInt32(text.dropFirst(2), radix: 16) : FlagValues.number(text).map { UInt32($0) }
+        let number =
+            text.hasPrefix("0x") ? UInt32(text.dropFirst(2), radix: 16) : FlagValues.number(text).map { UInt32($0) }
         guard let number, number > 0, !text.contains("+") else {
             throw values.error("mark", "\(shown(text)) is no mark (1 to 0xffffffff)")
         }

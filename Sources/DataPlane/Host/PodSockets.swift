@@ -30,7 +30,9 @@ enum PodSockets {
             let count = unsafe withUnsafePointer(to: &entry.pointee.d_name) { name in
                 unsafe name.withMemoryRebound(to: CChar.self, capacity: 256) { name in
                     unsafe target.withUnsafeMutableBytes { room in
-                        guard let start = unsafe room.baseAddress?.assumingMemoryBound(to: CChar.self) else { return -1 }
+                        guard let start = unsafe room.baseAddress?.assumingMemoryBound(to: CChar.self) else {
+                            return -1
+                        }
                         return unsafe readlinkat(dirfd(folder), name, start, room.count)
                     }
                 }

@@ -18,6 +18,8 @@ internal import TLS
 package final class ProxyHost {
     /// How often the workers' view of the endpoints is gathered for the broker.
     private static let healthInterval = Duration.milliseconds(500)
+    /// How often a sidecar's counts of plaintext are.
+    private static let plaintextInterval = Duration.seconds(5)
     /// How often it is looked whether the app has ended.
     private static let appInterval = Duration.milliseconds(200)
 
@@ -171,7 +173,7 @@ package final class ProxyHost {
             throw HostFailure("\(error)", status: error.kind == .token ? 65 : 1)
         }
         feed?.start()
-        if plan.isGateway, feed != nil { gatherHealth() }
+        if feed != nil { if plan.isGateway { gatherHealth() } else { gatherPlaintext() } }
         loop.run()
         if let sink { _ = sink.finish(within: .seconds(1)) }
         if let fatal { throw fatal }
@@ -286,6 +288,18 @@ package final class ProxyHost {
             for endpoint in report.unhealthy where view[endpoint] != nil { view[endpoint] = false }
         }
         feed?.report(health: view)
+    }
+
+    /// Says when `strict` is safe: the broker hears of every request without an identity.
+    private func gatherPlaintext() {
+        crew.gather(loop) { [unowned self] reports in
+            var counts: [ServiceID: PlaintextCount] = [:]
+            for tally in reports.flatMap(\.plaintext) {
+                counts[tally.service, default: PlaintextCount(service: tally.service, last: tally.last)].add(tally)
+            }
+            feed?.report(plaintext: Array(counts.values))
+            loop.after(Self.plaintextInterval) { [unowned self] in if !isDraining { gatherPlaintext() } }
+        }
     }
 
     // MARK: Pages

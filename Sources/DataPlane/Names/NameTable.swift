@@ -23,6 +23,8 @@ package final class NameTable: Sendable {
     }
 
     private let entries: [[UInt8]: Entry]
+    /// Names of the mesh that have no address: the range is used up, or the snapshot is older than addresses are.
+    private let unserved: Set<[UInt8]>
     /// `<service>.<namespace>` of every service of the mesh.
     private let services: Set<[UInt8]>
     private let namespace: [UInt8]
@@ -31,6 +33,7 @@ package final class NameTable: Sendable {
     package init(_ snapshot: Snapshot, namespace: Label) {
         var entries: [[UInt8]: Entry] = [:]
         var services: Set<[UInt8]> = []
+        var unserved: Set<[UInt8]> = []
         for service in snapshot.services {
             let plain = "\(service.name.name).\(service.name.namespace)"
             services.insert(Array(plain.utf8))
@@ -48,17 +51,27 @@ package final class NameTable: Sendable {
                 }
             }
             let named = service.plainNames && clusterset != nil ? clusterset : local
-            for name in [plain, "\(plain).svc", "\(plain).svc.cluster.local"] { entries[Array(name.utf8)] = named }
+            let isNamed = service.isLocal || service.plainNames
+            for name in [plain, "\(plain).svc", "\(plain).svc.cluster.local"] {
+                entries[Array(name.utf8)] = named
+                if named == nil, isNamed { unserved.insert(Array(name.utf8)) }
+            }
+            for name in service.meshNames(in: snapshot.cluster)
+            where !service.virtualAddresses.contains(where: { $0.name == name }) {
+                unserved.insert(Array(name.description.utf8))
+            }
             Self.addEndpoints(service, snapshot, &entries)
         }
         self.entries = entries
         self.services = services
+        self.unserved = unserved
         self.namespace = namespace.bytes
     }
 
     private static func ports(of name: MeshName, _ service: Service) -> [(name: [UInt8], port: UInt16)] {
         var ports = service.ports
-        if case .pinned(let cluster) = name.scope, let remote = service.remotes.first(where: { $0.cluster == cluster }) {
+        if case .pinned(let cluster) = name.scope, let remote = service.remotes.first(where: { $0.cluster == cluster })
+        {
             ports = remote.ports
         }
         return ports.filter { !$0.name.isEmpty }.map { (Array($0.name.utf8), $0.port) }
@@ -69,7 +82,11 @@ package final class NameTable: Sendable {
         for endpoint in service.endpoints where endpoint.workload.namespace == service.name.namespace {
             let text = Array(endpoint.address.utf8)
             var entry = Entry(isVirtual: false)
-            if let four = IPLiteral.v4(text) { entry.v4 = [four] } else if let six = IPLiteral.v6(text) { entry.v6 = [six] }
+            if let four = IPLiteral.v4(text) {
+                entry.v4 = [four]
+            } else if let six = IPLiteral.v6(text) {
+                entry.v6 = [six]
+            }
             entry.ports = service.ports.compactMap { port in
                 guard !port.name.isEmpty, let target = endpoint.targetPorts[port.port] else { return nil }
                 return (Array(port.name.utf8), target)
@@ -89,6 +106,7 @@ package final class NameTable: Sendable {
             return Self.isOurs(query.name) ? .answer(DNSAnswer(code: DNSCode.refused)) : .forward
         }
         if let entry = find(query.name) { return .answer(addresses(entry, query, hasV4, hasV6)) }
+        if unserved.contains(qualified(query.name)) { return .answer(DNSAnswer(code: DNSCode.serverFailure)) }
         if let (port, entry) = service(query.name) {
             guard query.type == DNSCode.srv || query.type == DNSCode.any else { return .answer(empty(query.name)) }
             let target = query.name.split(separator: 0x2E, maxSplits: 2).last.map(Array.init) ?? []
@@ -106,9 +124,12 @@ package final class NameTable: Sendable {
     }
 
     private func find(_ name: [UInt8]) -> Entry? {
-        if let entry = entries[name] { return entry }
-        guard !name.isEmpty, !name.contains(0x2E) else { return nil }
-        return entries[name + [0x2E] + namespace]
+        entries[name] ?? entries[qualified(name)]
+    }
+
+    /// One label is a service of the workload's own namespace.
+    private func qualified(_ name: [UInt8]) -> [UInt8] {
+        name.isEmpty || name.contains(0x2E) ? name : name + [0x2E] + namespace
     }
 
     /// `_<port>._tcp.<name>`.
@@ -130,7 +151,9 @@ package final class NameTable: Sendable {
     }
 
     /// The name is there, this type is not.
-    private func empty(_ name: [UInt8]) -> DNSAnswer { DNSAnswer(zone: Self.zone(of: name), timeToLive: Self.timeToLive) }
+    private func empty(_ name: [UInt8]) -> DNSAnswer {
+        DNSAnswer(zone: Self.zone(of: name), timeToLive: Self.timeToLive)
+    }
 
     private static func absent(_ name: [UInt8]) -> DNSAnswer {
         DNSAnswer(code: DNSCode.nameError, zone: zone(of: name), timeToLive: timeToLive)

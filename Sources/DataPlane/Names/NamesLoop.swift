@@ -24,10 +24,20 @@ struct Forwarded: Sendable {
     /// Each resolver twice at most.
     static let rounds = 2
 
-    let asker: Asker
+    /// Who else asks the same may wait with the first: a resolver that asks us back gets no new question out of it.
+    static let mostAskers = 256
+
+    struct Waiting: Sendable {
+        let asker: Asker
+        let id: UInt16
+    }
+
+    /// The first one, and those that joined it.
+    var waiting: [Waiting]
     let query: DNSQuery
     /// The query as it came; its identifier is replaced.
     let bytes: [UInt8]
+    var isUDP: Bool { waiting[0].asker.isUDP }
     var tries = 0
     /// What a resolver said that others may know better: SERVFAIL, REFUSED.
     var lastAnswer: [UInt8] = []
@@ -268,7 +278,9 @@ struct NamesLoop: ~Copyable {
         case .answer(let said): answer(asker, said.message(for: query, isUDP: asker.isUDP))
         case .forward:
             guard !view.resolvers.isEmpty, !isLoop(query) else { return fail(asker, query) }
-            send(Forwarded(asker: asker, query: query, bytes: bytes))
+            let waiting = Forwarded.Waiting(asker: asker, id: query.id)
+            guard !joins(waiting, bytes) else { return }
+            send(Forwarded(waiting: [waiting], query: query, bytes: bytes))
         }
     }
 
@@ -280,10 +292,48 @@ struct NamesLoop: ~Copyable {
 
     /// Our own question came back to us: a resolver forwards to this sidecar.
     private func isLoop(_ query: DNSQuery) -> Bool {
-        for handle in errands.handles where errands[handle].id == query.id && errands[handle].job.query.question == query.question {
+        for handle in errands.handles
+        where errands[handle].id == query.id && errands[handle].job.query.question == query.question {
             return true
         }
         return false
+    }
+
+    /// True when the same question is on its way already, but for its identifier.
+    private mutating func joins(_ asker: Forwarded.Waiting, _ bytes: [UInt8]) -> Bool {
+        for handle in errands.handles
+        where errands[handle].job.bytes.count == bytes.count && errands[handle].job.isUDP == asker.asker.isUDP
+            && errands[handle].job.bytes[2...] == bytes[2...]
+        {
+            if errands[handle].job.waiting.count < Forwarded.mostAskers {
+                errands[handle].job.waiting.append(asker)
+            } else {
+                fail(asker.asker, errands[handle].job.query, id: asker.id)
+            }
+            return true
+        }
+        return false
+    }
+
+    private mutating func failAll(_ job: Forwarded) {
+        for one in job.waiting { fail(one.asker, job.query, id: one.id) }
+    }
+
+    /// A resolver's answer, to each under the identifier that it asked with.
+    private mutating func answerAll(_ job: Forwarded, _ message: [UInt8]) {
+        var message = message
+        for one in job.waiting {
+            message[0] = UInt8(one.id >> 8)
+            message[1] = UInt8(truncatingIfNeeded: one.id)
+            answer(one.asker, message)
+        }
+    }
+
+    private mutating func fail(_ asker: Asker, _ query: DNSQuery, id: UInt16) {
+        var message = DNSAnswer(code: DNSCode.serverFailure).message(for: query, isUDP: asker.isUDP)
+        message[0] = UInt8(id >> 8)
+        message[1] = UInt8(truncatingIfNeeded: id)
+        answer(asker, message)
     }
 
     private mutating func fail(_ asker: Asker, _ query: DNSQuery) {
@@ -299,7 +349,9 @@ struct NamesLoop: ~Copyable {
             guard askers.contains(handle) else { return }
             askers[handle].open -= 1
             if bytes.isEmpty { return dropAsker(handle) }
-            askers[handle].output += [UInt8(truncatingIfNeeded: bytes.count >> 8), UInt8(truncatingIfNeeded: bytes.count)]
+            askers[handle].output += [
+                UInt8(truncatingIfNeeded: bytes.count >> 8), UInt8(truncatingIfNeeded: bytes.count),
+            ]
             askers[handle].output += bytes
             prolong(handle)
             flushAsker(handle)
@@ -329,8 +381,8 @@ struct NamesLoop: ~Copyable {
             job.tries += 1
             if dispatch(job, resolver) { return }
         }
-        guard job.lastAnswer.isEmpty else { return answer(job.asker, job.lastAnswer) }
-        fail(job.asker, job.query)
+        guard job.lastAnswer.isEmpty else { return answerAll(job, job.lastAnswer) }
+        failAll(job)
     }
 
     /// False: this resolver cannot even be asked.
@@ -342,7 +394,7 @@ struct NamesLoop: ~Copyable {
         do throws(SocketError) {
             let line: Errand.Line
             var output: [UInt8] = []
-            if job.asker.isUDP {
+            if job.isUDP {
                 let socket = try DatagramSocket.connect(to: resolver)
                 guard socket.send(bytes) else { return false }
                 line = .datagram(socket)
@@ -353,7 +405,7 @@ struct NamesLoop: ~Copyable {
             let isStream = !output.isEmpty
             let errand = Errand(line: line, job: job, id: id, timer: .none, output: output)
             guard let handle = errands.insert(errand) else {
-                fail(job.asker, job.query)
+                failAll(job)
                 return true
             }
             let token = Token(kind: Kind.errand.rawValue, handle: handle)
@@ -388,9 +440,6 @@ struct NamesLoop: ~Copyable {
     }
 
     private mutating func judgeAnswer(_ handle: Handle, _ message: [UInt8], _ query: DNSQuery) {
-        var message = message
-        message[0] = UInt8(query.id >> 8)
-        message[1] = UInt8(truncatingIfNeeded: query.id)
         let addresses = DNSWalk.addresses(message.span, question: query.question.count)
         let code = message[3] & 0xF
         // Nobody out there gives the mesh's own addresses to a name of his; broken records are not passed on.
@@ -399,9 +448,9 @@ struct NamesLoop: ~Copyable {
             errands[handle].job.lastAnswer = message
             return errandFailed(handle)
         }
-        let asker = errands[handle].job.asker
+        let job = errands[handle].job
         dropErrand(handle)
-        answer(asker, message)
+        answerAll(job, message)
     }
 
     private mutating func dropErrand(_ handle: Handle) {

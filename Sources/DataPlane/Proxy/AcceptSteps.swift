@@ -74,7 +74,7 @@ extension Worker {
             // Without identity and snapshot nothing is taken: fail closed.
             guard let configuration else { return }
             if settings.capturesInbound, let original = redirected(socket) {
-                return arrive(socket, role: role, peer: peer, original: original)
+                return arrive(socket, .inbound(role: role), peer: peer, original: original)
             }
             transport = Transport(server: socket, context: configuration.server, buffers: buffers)
             phase = .handshake

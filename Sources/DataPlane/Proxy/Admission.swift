@@ -1,5 +1,7 @@
 internal import Containers
+internal import Downstream
 internal import Identity
+internal import Link
 internal import MeshModel
 internal import Reactor
 internal import Routing
@@ -60,7 +62,8 @@ extension Worker {
             startTunnel(exchange, handle, destination)
             return .tunnel
         }
-        guard destination.port.appProtocol.isHTTP else { return .refuse(.noRoute) }
+        guard destination.port.appProtocol.takesHTTP else { return .refuse(.noRoute) }
+        exchanges[exchange].spokeHTTP2 = inbound[handle].connection.link.isHTTP2
         begin(
             exchange, destination, plan: inbound[handle].endpoint.map { .direct($0) } ?? .source, configuration)
         return .go
@@ -137,7 +140,10 @@ extension Worker {
         exchanges[exchange].destination = destination
         inbound[handle].isProxy = isOurs
         let isQuestion = readProbe(exchange, part)
-        guard destination.port.appProtocol.isHTTP || destination.isProbe || isQuestion else { return .refuse(.noRoute) }
+        guard destination.port.appProtocol.takesHTTP || destination.isProbe || isQuestion else {
+            return .refuse(.noRoute)
+        }
+        exchanges[exchange].learnVersion(isBelieved: isOurs, isHTTP2: inbound[handle].connection.link.isHTTP2)
         if let refusal = OwnAuthority.check(
             exchanges[exchange].head, destination, isOurs: isOurs || isQuestion)
         {
@@ -178,8 +184,10 @@ extension Worker {
         }
         if isHealthQuestion(exchange) { return .knock(port: current.ownTargetPort) }
         let isQuestion = readProbe(exchange, part)
-        guard current.port.appProtocol.isHTTP || isQuestion else { return .refuse(.noRoute) }
+        guard current.port.appProtocol.takesHTTP || isQuestion else { return .refuse(.noRoute) }
         let isOurs = exchanges[exchange].head.says(.authority, current.authority)
+        exchanges[exchange].learnVersion(
+            isBelieved: part == .ownGateway || isOurs, isHTTP2: inbound[handle].connection.link.isHTTP2)
         if let refusal = OwnAuthority.check(
             exchanges[exchange].head, current, isOurs: part == .ownGateway || isOurs)
         {

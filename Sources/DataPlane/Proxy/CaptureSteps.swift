@@ -8,15 +8,23 @@ internal import Telemetry
 internal import TLS
 internal import Wire
 
-/// An inbound connection that the kernel redirected from one of the app's ports, until its first bytes say what it is.
+/// A connection that the kernel redirected, until its first bytes say what it is.
 struct Arrival: ~Copyable {
+    /// Where it goes once that is known.
+    enum Way {
+        /// To one of the app's ports; the listener's role.
+        case inbound(role: Int)
+        /// From the app to a port that does not say what it speaks.
+        case outbound(Destination, endpoint: EndpointID?)
+    }
+
     /// A client that has said nothing by then waits for the server to speak first.
     static let silence = Duration.milliseconds(100)
-    /// How long the rest of a ClientHello may take between two looks.
+    /// How long the rest of first bytes may take between two looks.
     static let patience = Duration.milliseconds(10)
 
     let socket: Socket
-    let role: Int
+    let way: Way
     let peer: SocketAddress?
     let original: SocketAddress
     let began: Instant
@@ -38,6 +46,9 @@ extension Entry {
 
 /// Steps 1 and 2 for connections that the kernel redirected: where were they going, and what do they carry.
 extension Worker {
+    /// A workload behind more services than that is not one.
+    private static let plaintextServices = 256
+
     /// Where a redirected connection was going; nil when it was dialled to our own listener.
     func redirected(_ socket: borrowing Socket) -> SocketAddress? {
         guard let original = socket.originalDestination(), original != socket.localAddress() else { return nil }
@@ -71,19 +82,33 @@ extension Worker {
             relays[relay].deadline = reactor.now + destination.traffic.connectTimeout
             dispatchRelay(relay)
         case .destination(let destination, let endpoint):
-            let isHTTP = destination.port.appProtocol.isHTTP
-            guard
-                let handle = insertPlain(socket, peer: peer, entry: .captured, phase: isHTTP ? .detect : .relay)
-            else { return }
-            inbound[handle].destination = destination
-            inbound[handle].endpoint = endpoint
-            // The port's protocol decides: requests are routed one by one.
-            inbound[handle].isTunnel = isHTTP
-            guard !isHTTP else { return }
-            makeRelay(
-                handle, destination, framing: .raw, plan: endpoint.map { .direct($0) } ?? .source,
-                caller: configuration.svid.id, configuration)
+            guard destination.port.appProtocol == .auto else {
+                return startCaptured(
+                    socket, peer: peer, destination, endpoint, isHTTP: destination.port.appProtocol.isHTTP)
+            }
+            arrive(socket, .outbound(destination, endpoint: endpoint), peer: peer, original: original)
         }
+    }
+
+    /// To a service of the mesh: requests are routed one by one, anything else as one stream.
+    private mutating func startCaptured(
+        _ socket: consuming Socket, peer: SocketAddress?, _ destination: Destination, _ endpoint: EndpointID?,
+        isHTTP: Bool
+    ) {
+        guard let configuration, let current = configuration.table.current(destination) else {
+            socket.resetOnClose()
+            return
+        }
+        guard let handle = insertPlain(socket, peer: peer, entry: .captured, phase: isHTTP ? .detect : .relay) else {
+            return
+        }
+        inbound[handle].destination = current
+        inbound[handle].endpoint = endpoint
+        inbound[handle].isTunnel = isHTTP
+        guard !isHTTP else { return }
+        makeRelay(
+            handle, current, framing: .raw, plan: endpoint.map { .direct($0) } ?? .source,
+            caller: configuration.svid.id, configuration)
     }
 
     private mutating func insertPlain(
@@ -96,12 +121,14 @@ extension Worker {
         return inbound.contains(handle) ? handle : nil
     }
 
-    // MARK: Inbound
+    // MARK: First bytes
 
-    /// A connection to one of the app's ports: mTLS, the app's own TLS, or plaintext.
-    mutating func arrive(_ socket: consuming Socket, role: Int, peer: SocketAddress?, original: SocketAddress) {
+    /// Inbound: mTLS, the app's own TLS, or plaintext. Outbound: HTTP or not.
+    mutating func arrive(
+        _ socket: consuming Socket, _ way: Arrival.Way, peer: SocketAddress?, original: SocketAddress
+    ) {
         let descriptor = socket.descriptor
-        let arrival = Arrival(socket: socket, role: role, peer: peer, original: original, began: reactor.now)
+        let arrival = Arrival(socket: socket, way: way, peer: peer, original: original, began: reactor.now)
         guard let handle = arrivals.insert(arrival) else { return }
         judgeArrival(handle, isLate: false)
         guard arrivals.contains(handle) else { return }
@@ -115,6 +142,7 @@ extension Worker {
     /// Looks at what came. `isLate`: the time for it is over, or it is time to look again.
     mutating func judgeArrival(_ handle: Handle, isLate: Bool) {
         guard arrivals.contains(handle) else { return }
+        if case .outbound = arrivals[handle].way { return judgeDeparture(handle, isLate: isLate) }
         let first: [UInt8]
         do throws(SocketError) {
             guard let bytes = try arrivals[handle].socket.peek(ClientHello.limit) else { return dropArrival(handle) }
@@ -145,6 +173,36 @@ extension Worker {
         if age < Arrival.silence { lookAgain(handle, after: Arrival.silence - age) }
     }
 
+    /// The app's own first bytes: HTTP, or nobody's business. Who is silent waits for the server to speak.
+    private mutating func judgeDeparture(_ handle: Handle, isLate: Bool) {
+        let first: [UInt8]
+        do throws(SocketError) {
+            // It may have said its last word already and still want to listen.
+            guard let bytes = try arrivals[handle].socket.peek(64) else { return depart(handle, isHTTP: false) }
+            first = bytes
+        } catch {
+            return dropArrival(handle)
+        }
+        let left = Arrival.silence - (reactor.now - arrivals[handle].began)
+        if let byte = first.first {
+            switch byte == ClientHello.firstByte ? .other : FirstBytes.judge(first.span) {
+            case .http1, .http2: return depart(handle, isHTTP: true)
+            case .tls, .other: return depart(handle, isHTTP: false)
+            case .needsMore: reactor.forget(arrivals[handle].socket.descriptor)
+            }
+        }
+        guard left > .zero else { return depart(handle, isHTTP: false) }
+        lookAgain(handle, after: first.isEmpty ? left : min(left, Arrival.patience))
+    }
+
+    private mutating func depart(_ handle: Handle, isHTTP: Bool) {
+        guard let arrival = takeArrival(handle), case .outbound(let destination, let endpoint) = arrival.way else {
+            return
+        }
+        let peer = arrival.peer
+        startCaptured(arrival.takeSocket(), peer: peer, destination, endpoint, isHTTP: isHTTP)
+    }
+
     private mutating func lookAgain(_ handle: Handle, after wait: Duration) {
         reactor.cancel(arrivals[handle].timer)
         arrivals[handle].timer = reactor.schedule(
@@ -163,9 +221,11 @@ extension Worker {
     }
 
     private mutating func startMutualTLS(_ handle: Handle) {
-        guard let arrival = takeArrival(handle), let configuration else { return }
+        guard let arrival = takeArrival(handle), let configuration, case .inbound(let role) = arrival.way else {
+            return
+        }
         let peer = arrival.peer
-        let entry = settings.entries[arrival.role]
+        let entry = settings.entries[role]
         let connection = DownstreamConnection(
             Transport(server: arrival.takeSocket(), context: configuration.server, buffers: buffers),
             phase: .handshake, peer: peer, now: reactor.now)
@@ -222,5 +282,13 @@ extension Worker {
     mutating func countPlaintext(_ destination: Destination, isAdmitted: Bool) {
         let service = labels?.labels(of: destination).service ?? .unknown
         metrics.count(.plaintext, service, metrics.intern(Array((isAdmitted ? "allowed" : "refused").utf8)))
+        var index = plaintext.firstIndex { $0.service == destination.serviceID }
+        if index == nil, plaintext.count < Self.plaintextServices {
+            index = plaintext.count
+            plaintext.append(PlaintextCount(service: destination.serviceID, last: reactor.wall))
+        }
+        guard let index else { return }
+        if isAdmitted { plaintext[index].allowed &+= 1 } else { plaintext[index].refused &+= 1 }
+        plaintext[index].last = reactor.wall
     }
 }

@@ -48,6 +48,8 @@ package struct Worker: ~Copyable {
     var exchanges: Slab<Exchange>
     var relays: Slab<Relay>
     var arrivals: Slab<Arrival>
+    /// One for each service that the workload has served in plaintext: few.
+    var plaintext: [PlaintextCount] = []
     var pool = ConnectionPool()
     var health: Health
     var budgets = RetryBudgets()
@@ -153,7 +155,7 @@ package struct Worker: ~Copyable {
                     WorkerReport(
                         metrics: metrics.snapshot(), connections: inbound.count, exchanges: exchanges.count,
                         unhealthy: health.unhealthyEndpoints(), healthChanges: health.changes,
-                        generation: configuration?.generation ?? 0))
+                        generation: configuration?.generation ?? 0, plaintext: plaintext))
             }
         }
     }

@@ -25,6 +25,8 @@ package struct WorkerReport: Sendable {
     package let unhealthy: [EndpointID]
     package let healthChanges: UInt64
     package let generation: UInt32
+    /// What came without an identity, by service.
+    package let plaintext: [PlaintextCount]
 }
 
 /// The only way into a worker from other threads.

@@ -33,7 +33,8 @@ package enum RedirectProgram {
             let table = try tools.table()
             if let rule = table.obstacle {
                 throw RedirectFailure(
-                    "\(tools.name): another rule redirects this pod's traffic: \(rule); remove it first, nothing was changed")
+                    "\(tools.name): another rule redirects this pod's traffic: \(rule); remove it first, nothing was changed"
+                )
             }
             let text = RedirectRules(settings, tools.family).apply(replacing: table.ownJumps)
             let before = try tools.save()
@@ -65,7 +66,8 @@ package enum RedirectProgram {
     private static func tools(_ settings: RedirectSettings) throws(RedirectFailure) -> [FamilyTools] {
         guard hasNetAdmin else {
             throw RedirectFailure(
-                "needs CAP_NET_ADMIN in this network namespace; run it as the pod's root (an init container with NET_ADMIN)")
+                "needs CAP_NET_ADMIN in this network namespace; run it as the pod's root (an init container with NET_ADMIN)"
+            )
         }
         var found: [FamilyTools] = []
         for family in settings.families {

@@ -127,7 +127,9 @@ package struct NATTable {
             guard seen.insert(chain).inserted else { continue }
             for rule in rules where rule.chain == chain {
                 let words = rule.text.split(separator: " ")
-                if let at = words.firstIndex(of: "-d"), at + 1 < words.count, words[at + 1].hasPrefix("127.") { continue }
+                if let at = words.firstIndex(of: "-d"), at + 1 < words.count, words[at + 1].hasPrefix("127.") {
+                    continue
+                }
                 guard let at = words.firstIndex(of: "-j") ?? words.firstIndex(of: "-g"), at + 1 < words.count else {
                     continue
                 }

@@ -61,6 +61,7 @@ struct ToolRun {
         unsafe posix_spawn_file_actions_adddup2(&actions, source[0], 0)
         unsafe posix_spawn_file_actions_adddup2(&actions, sink[1], 1)
         unsafe posix_spawn_file_actions_adddup2(&actions, sink[1], 2)
+        // SAFETY: both sets and the attributes are locals of ours.
         var none = sigset_t()
         var all = sigset_t()
         unsafe sigemptyset(&none)
@@ -68,6 +69,7 @@ struct ToolRun {
         unsafe posix_spawnattr_setsigmask(&attributes, &none)
         unsafe posix_spawnattr_setsigdefault(&attributes, &all)
         unsafe posix_spawnattr_setflags(&attributes, Int16(POSIX_SPAWN_SETSIGMASK) | Int16(POSIX_SPAWN_SETSIGDEF))
+        // SAFETY: copies of the arguments, ended by nil, freed after the child is there; attributes and actions are ours.
         var vector: [UnsafeMutablePointer<CChar>?] = unsafe arguments.map { unsafe strdup($0) } + [nil]
         defer { for index in unsafe vector.indices { unsafe free(vector[index]) } }
         var pid: pid_t = 0
@@ -77,12 +79,14 @@ struct ToolRun {
         var text: [UInt8] = []
         var room = [UInt8](repeating: 0, count: 65_536)
         while true {
+            // SAFETY: the room is written to during the call only.
             let count = unsafe room.withUnsafeMutableBytes { unsafe read(sink[0], $0.baseAddress, $0.count) }
             if count < 0, errno == EINTR { continue }
             guard count > 0 else { break }
             if text.count < Self.outputLimit { text += room.prefix(count) }
         }
         var ended: Int32 = 0
+        // SAFETY: the status is a local of ours.
         while unsafe waitpid(pid, &ended, 0) < 0 { guard errno == EINTR else { return nil } }
         status = ended & 0x7F == 0 ? ended >> 8 & 0xFF : 128 + ended & 0x7F
         output = String(decoding: text, as: UTF8.self)

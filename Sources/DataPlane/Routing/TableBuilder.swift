@@ -93,6 +93,18 @@ struct TableBuilder {
         return bits
     }
 
+    /// A port that is left to be guessed carries requests only where every owner leaves it so.
+    private static func agreed(_ port: ServicePort, _ service: Service) -> ServicePort {
+        guard port.appProtocol == .auto else { return port }
+        var agreed = port
+        for remote in service.remotes {
+            for theirs in remote.ports where theirs.port == port.port && theirs.appProtocol == .tcp {
+                agreed.appProtocol = .tcp
+            }
+        }
+        return agreed
+    }
+
     /// Destinations of one service by scope and port number, to be named by hosts.
     private struct Found {
         var clusterset: [RoutingTable.HostEntry.Port] = []
@@ -118,7 +130,8 @@ struct TableBuilder {
         let isClusterset = service.meshName.scope == .clusterset
         let own = ownEndpoint(of: service)
         var found = Found()
-        for port in ports {
+        for declared in ports {
+            let port = Self.agreed(declared, service)
             let local = service.isLocal ? addTiers(service, port: port.port, base: base) : -1
             let remotes = remoteChoices(service, port: port, pathBase: pathBase)
             let target = own?.targetPorts[port.port] ?? 0
@@ -270,7 +283,8 @@ struct TableBuilder {
             case .clusterset: ports = found.clusterset
             case .local: ports = found.local
             case .pinned(let cluster):
-                ports = cluster == snapshot.cluster ? found.here : memberIndex[cluster].flatMap { found.pinned[$0] } ?? []
+                ports =
+                    cluster == snapshot.cluster ? found.here : memberIndex[cluster].flatMap { found.pinned[$0] } ?? []
             }
             for port in ports {
                 captures.append((port.destination, nil))

@@ -51,7 +51,9 @@ enum ChildProcess {
         if !survivesParent { line += ["setpriv", "--pdeathsig", "KILL"] }
         if let uid {
             // The state directory below the runner's own is not the user's: it may pass all the same.
-            line += ["--reuid", "\(uid)", "--clear-groups", "--inh-caps", "+dac_override", "--ambient-caps", "+dac_override"]
+            line += [
+                "--reuid", "\(uid)", "--clear-groups", "--inh-caps", "+dac_override", "--ambient-caps", "+dac_override",
+            ]
         }
         line += arguments
         let variables = ProcessInfo.processInfo.environment.merging(environment) { $1 }

@@ -79,7 +79,8 @@ struct RunCapture: Hashable {
     /// True where processes can take any user: not in a user namespace with one.
     static var hasUsers: Bool {
         let map = (try? String(contentsOfFile: "/proc/self/uid_map", encoding: .utf8)) ?? ""
-        return map.split(separator: " ").last.flatMap { Int($0.trimmingCharacters(in: .whitespacesAndNewlines)) } ?? 0 > uid
+        return map.split(separator: " ").last.flatMap { Int($0.trimmingCharacters(in: .whitespacesAndNewlines)) } ?? 0
+            > uid
     }
 }
 

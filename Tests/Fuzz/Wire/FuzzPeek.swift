@@ -33,7 +33,9 @@ package func fuzzDNS(_ bytes: Span<UInt8>) {
         .address([240, 240, 0, 1]), .service(port: 80, target: query.name),
         .address([0x20, 1, 0, 2, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 1]),
     ]
-    for answer in [DNSAnswer(records: records), DNSAnswer(code: DNSCode.nameError, zone: Array("clusterset.local".utf8))] {
+    for answer in [
+        DNSAnswer(records: records), DNSAnswer(code: DNSCode.nameError, zone: Array("clusterset.local".utf8)),
+    ] {
         for isUDP in [true, false] {
             let message = answer.message(for: query, isUDP: isUDP)
             precondition(query.isAnswered(by: message.span, id: query.id))

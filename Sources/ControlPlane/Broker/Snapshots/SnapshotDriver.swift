@@ -187,7 +187,11 @@ final class SnapshotDriver {
     private func write(_ rows: [Row], for entry: Waiting?) {
         broker.desk.write { (transaction) throws(StoreError) in
             for row in rows {
-                if let value = row.value { try transaction.put(row.key, value) } else { try transaction.delete(row.key) }
+                if let value = row.value {
+                    try transaction.put(row.key, value)
+                } else {
+                    try transaction.delete(row.key)
+                }
             }
         } then: { [unowned self] result in
             switch result {

@@ -40,7 +40,8 @@ package struct DNSAnswer: Hashable, Sendable {
             // The question's name stands at offset 12.
             bytes += [0xC0, 0x0C]
             switch record {
-            case .address(let address): Self.append(&bytes, address.count == 4 ? DNSCode.a : DNSCode.aaaa, timeToLive, address)
+            case .address(let address):
+                Self.append(&bytes, address.count == 4 ? DNSCode.a : DNSCode.aaaa, timeToLive, address)
             case .service(let port, let target):
                 Self.append(
                     &bytes, DNSCode.srv, timeToLive,
@@ -64,7 +65,9 @@ package struct DNSAnswer: Hashable, Sendable {
 
     /// A code alone, for what could not be read.
     package static func refusal(_ code: UInt8, id: UInt16) -> [UInt8] {
-        header(id, code: code, recursionDesired: false, isTruncated: false, questions: 0, answers: 0, authority: 0, additional: 0)
+        header(
+            id, code: code, recursionDesired: false, isTruncated: false, questions: 0, answers: 0, authority: 0,
+            additional: 0)
     }
 
     private static func header(

@@ -70,6 +70,7 @@ package enum HeaderName: UInt8, Sendable {
     case meshfedAttempts
     case meshfedAuthority
     case meshfedError
+    case meshfedHTTP
     case meshfedProbe
 
     /// `:method` and its kind: only in front of the others, never in trailers.
@@ -159,6 +160,7 @@ package enum HeaderName: UInt8, Sendable {
         case .meshfedAttempts: "meshfed-attempts"
         case .meshfedAuthority: "meshfed-authority"
         case .meshfedError: "meshfed-error"
+        case .meshfedHTTP: "meshfed-http"
         case .meshfedProbe: "meshfed-probe"
         }
     }
