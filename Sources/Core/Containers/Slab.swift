@@ -39,7 +39,8 @@ public struct Slab<Element: ~Copyable>: ~Copyable {
             // SAFETY: an odd generation marks an initialised element.
             unsafe (chunks[slot / Self.chunkSize] + slot % Self.chunkSize).deinitialize(count: 1)
         }
-        for unsafechunk in unsafe chunks { unsafe chunk.deallocate() }
+        // SAFETY: each chunk was allocated here, and its live elements went above.
+        for index in unsafe chunks.indices { unsafe chunks[index].deallocate() }
     }
 
     @inlinable public var isFull: Bool { used >= capacity }

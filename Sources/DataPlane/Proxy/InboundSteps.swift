@@ -80,7 +80,10 @@ extension Worker {
         case .tcp:
             inbound[handle].connection.phase = .header
         case .http2:
-            if declared?.takesHTTP == false { inbound[handle].destination = nil }
+            // A neighbour may still ask how the app behind a TCP port is; requests are refused there.
+            if declared?.takesHTTP == false, settings.isGateway || !inbound[handle].isProxy {
+                inbound[handle].destination = nil
+            }
             startHTTP(handle, http2: true)
         case .http1:
             if declared?.takesHTTP == false { inbound[handle].destination = nil }
