@@ -14,7 +14,6 @@ let strict: [SwiftSetting] = language + [.strictMemorySafety()]
 
 let protobuf: Target.Dependency = .product(name: "SwiftProtobuf", package: "swift-protobuf")
 let argumentParser: Target.Dependency = .product(name: "ArgumentParser", package: "swift-argument-parser")
-let logging: Target.Dependency = .product(name: "Logging", package: "swift-log")
 let yams: Target.Dependency = .product(name: "Yams", package: "Yams")
 let grdb: Target.Dependency = .product(name: "GRDB", package: "GRDB.swift")
 
@@ -44,7 +43,6 @@ let package = Package(
     dependencies: [
         .package(url: "https://github.com/apple/swift-argument-parser", exact: "1.8.2"),
         .package(url: "https://github.com/apple/swift-protobuf", exact: "1.39.0", traits: []),
-        .package(url: "https://github.com/apple/swift-log", exact: "1.16.2"),
         .package(url: "https://github.com/jpsim/Yams", exact: "6.2.2"),
         .package(url: "https://github.com/groue/GRDB.swift", exact: "7.10.0"),
     ],
@@ -109,9 +107,8 @@ let package = Package(
         .executableTarget(
             name: "meshfed",
             dependencies: [
-                "Broker", "Manifest", "Compiler", "Store", "ControlCoding", "ControlProtocol", "Identity", "MeshModel",
-                "Settings", "RPC", "Reactor", "TLS", "Wire", "CLinux", "Containers", argumentParser, yams, protobuf,
-                logging,
+                "Broker", "Manifest", "Compiler", "ControlCoding", "ControlProtocol", "Identity", "MeshModel",
+                "Settings", "RPC", "Reactor", "TLS", "Wire", "CLinux", "Containers", argumentParser, protobuf,
             ], path: "Sources/meshfed", swiftSettings: strict),
         .executableTarget(
             name: "meshfed-proxy",

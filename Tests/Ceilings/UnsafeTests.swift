@@ -3,12 +3,12 @@ import Testing
 @Suite struct UnsafeTests {
     /// The places that touch memory, C or the kernel (docs/ARCHITECTURE.md, Laws). Generated code is not counted.
     private static let list: [UnsafeUse.Allowance] = [
-        .init(path: "Sources/Core/Containers", limit: 40, why: "slabs, rings and buffers are pointers"),
+        .init(path: "Sources/Core/Containers", limit: 41, why: "slabs, rings and buffers are pointers"),
         .init(path: "Sources/Core/Identity", limit: 200, why: "OpenSSL's certificates and keys"),
-        .init(path: "Sources/Core/Telemetry", limit: 14, why: "the log's thread and its lock"),
+        .init(path: "Sources/Core/Telemetry", limit: 17, why: "the log's thread and its lock"),
         .init(path: "Sources/DataPlane/Wire/HTTP2", limit: 360, why: "nghttp2's session, callbacks and allocator"),
         .init(
-            path: "Sources/DataPlane/Wire/Headers", limit: 75, why: "heads lie in one slab; names are compared by words"
+            path: "Sources/DataPlane/Wire/Headers", limit: 94, why: "heads lie in one slab; names are compared by words"
         ),
         .init(path: "Sources/DataPlane/Reactor", limit: 70, why: "the kernel's sockets, epoll and threads"),
         .init(path: "Sources/DataPlane/TLS", limit: 120, why: "OpenSSL's sessions and their buffers"),
@@ -28,11 +28,6 @@ import Testing
         .init(path: "Sources/meshfed-proxy", limit: 6, why: "arguments and environment"),
     ]
 
-    /// Files without a SAFETY line of their own: they only use what `Certificate.withPointer` lends, which is explained there.
-    private static let borrowers: Set<String> = [
-        "Sources/Core/Identity/OriginVerifier.swift", "Sources/Core/Identity/SVID.swift",
-    ]
-
     @Test func unsafeStandsWhereItMayAndIsCounted() throws {
         var counts: [String: Int] = [:]
         for path in Tree.swift(below: "Sources") { counts[path] = UnsafeUse.count(try Tree.source(path)) }
@@ -42,7 +37,7 @@ import Testing
 
     @Test func eachUseHasItsReason() throws {
         var problems: [String] = []
-        for path in Tree.swift(below: "Sources") where !Self.borrowers.contains(path) {
+        for path in Tree.swift(below: "Sources") {
             problems += UnsafeUse.unexplained(try Tree.source(path), at: path)
         }
         #expect(problems.isEmpty, "\(problems.joined(separator: "\n"))")

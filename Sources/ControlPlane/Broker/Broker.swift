@@ -129,22 +129,20 @@ final class Broker {
         let socket = RPCService()
         admin.install(on: socket)
 
-        let mtls = try bind("mtls", settings.listenMTLS, .tls { [unowned self] in trust.mutual }, mutual, 20_000)
-        let join = try bind("join", settings.listenJoin, .tls { [unowned self] in trust.open }, open, 4_096)
-        page.port = try bind("http", settings.listenHTTP, .plain, plain, 256).port
+        let mtls = try bind("mtls", settings.listenMTLS, .tls { [unowned self] in trust.mutual }, mutual, .of(20_000))
+        let join = try bind("join", settings.listenJoin, .tls { [unowned self] in trust.open }, open, .strangers)
+        page.port = try bind("http", settings.listenHTTP, .plain, plain, .of(256)).port
         try bindSocket(socket)
         ownBrokerAddresses = [advertised(mtls)]
         ownJoinAddresses = [advertised(join)]
     }
 
     private func bind(
-        _ purpose: String, _ place: ListenAddress, _ security: RPCSecurity, _ service: RPCService, _ connections: Int
+        _ purpose: String, _ place: ListenAddress, _ security: RPCSecurity, _ service: RPCService, _ limits: RPCLimits
     ) throws(BrokerFailure) -> SocketAddress {
         guard let address = SocketAddress(ip: place.host, port: place.port) else {
             throw .setup("\(place) is no address to listen on")
         }
-        var limits = RPCLimits()
-        limits.connections = connections
         do throws(RPCSetupError) {
             let bound = try loop.listen(.tcp(address), security: security, service: service, limits: limits) ?? address
             listeners.append(Listener(purpose: purpose, address: bound.description))
@@ -224,5 +222,22 @@ final class Broker {
         feed.closeAll()
         federation.links.closeAll()
         loop.stop(grace: settings.grace)
+    }
+}
+
+extension RPCLimits {
+    fileprivate static func of(_ connections: Int) -> RPCLimits {
+        var limits = RPCLimits()
+        limits.connections = connections
+        return limits
+    }
+
+    /// For whoever knows the address: an enrolment or a join is one small call.
+    fileprivate static var strangers: RPCLimits {
+        var limits = of(4_096)
+        limits.streamsPerConnection = 16
+        limits.idle = .seconds(30)
+        limits.heldPerConnection = 1_048_576
+        return limits
     }
 }

@@ -7,9 +7,6 @@ internal import StoreSQLite
 
 /// `meshfed broker run`.
 package enum BrokerProgram {
-    /// The release, told to peers and shown in `status`.
-    package static let version = "0.1.0"
-
     /// Runs the broker until a signal ends it; the exit status. Signals must be blocked before (`Signals.block()`).
     ///
     /// Prints one line `broker: ready on …` on standard error when it serves; all else there is its log.

@@ -126,6 +126,7 @@ package struct OriginVerifier: ~Copyable {
             throw .invalid(.chain(error))
         }
         let message = SignatureContext.origin.bytes + token.signed
+        // SAFETY: the key is lent for the call and not kept.
         let genuine = unsafe certificates[0].withPublicKey { key in
             unsafe PublicKey.verify(token.signature, message: message, key: key)
         }

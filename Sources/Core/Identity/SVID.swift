@@ -17,6 +17,7 @@ package final class SVID: Sendable {
             throw .malformed("an SVID needs one to \(TrustStore.maximumPresented) certificates, leaf first")
         }
         do throws(PeerRefusal) {
+            // SAFETY: the certificate is lent for the call and not kept.
             id = unsafe try leaf.withPointer { (leaf) throws(PeerRefusal) in
                 unsafe try LeafProfile.check(leaf, purpose: nil)
             }

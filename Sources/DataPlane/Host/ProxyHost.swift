@@ -347,7 +347,10 @@ package final class ProxyHost {
     private var notReady: [String] {
         var reasons: [String] = []
         if svid == nil { reasons.append("no SVID: \(keeper.problem?.description ?? "enrolment is under way")") }
-        if snapshot == nil { reasons.append("no snapshot: \(feed?.lastFailure ?? "none was loaded")") }
+        if snapshot == nil {
+            let failure = feed?.lastFailure ?? ""
+            reasons.append("no snapshot: \(failure.isEmpty ? "none has come yet" : failure)")
+        }
         if snapshot != nil, trust == nil { reasons.append("no usable bundle") }
         if let svid, svid.notAfter < loop.wall { reasons.append("the SVID has expired") }
         if isDraining { reasons.append("draining") }

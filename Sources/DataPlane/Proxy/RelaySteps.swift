@@ -160,11 +160,12 @@ extension Worker {
             refuseStream(handle, framing, .noRoute)
             return
         }
-        if settings.isGateway,
-            Hops.judge(hops.span, at: configuration.table.snapshot.cluster) != .passable(hopCount(hops))
-        {
-            refuseStream(handle, framing, .loop)
-            return
+        if settings.isGateway {
+            switch Hops.judge(hops.span, at: configuration.table.snapshot.cluster) {
+            case .passable: break
+            case .loop: return refuseStream(handle, framing, .loop)
+            case .invalid: return refuseStream(handle, framing, .requestInvalid)
+            }
         }
         let caller: OriginCaller
         do throws(OriginRefusal) {
@@ -220,8 +221,6 @@ extension Worker {
         if case .foreign(_, .broker) = part { return true }
         return false
     }
-
-    func hopCount(_ hops: [UInt8]) -> Int { hops.isEmpty ? 0 : Hops.count(hops.span) ?? -1 }
 
     func isStreamAllowed(
         _ destination: Destination, _ caller: SPIFFEID, _ plan: CandidateWalk.Plan, _ configuration: ProxyConfiguration

@@ -32,7 +32,7 @@ extension AdminService {
         var response = AdminStatusResponse()
         response.cluster = broker.settings.cluster.description
         response.trustDomain = broker.settings.trustDomain.description
-        response.version = BrokerProgram.version
+        response.version = Release.version
         response.started = broker.started.seconds
         response.epoch = broker.snapshots.epoch
         response.revision = broker.snapshots.revision

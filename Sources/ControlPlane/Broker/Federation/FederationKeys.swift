@@ -36,7 +36,7 @@ enum FederationKeys {
             do throws(FederationError) {
                 let configuration = FederationConfiguration(
                     cluster: settings.cluster, trustDomain: settings.trustDomain, signer: signer, verifier: .system,
-                    version: BrokerProgram.version, random: { UInt64.random(in: 0 ... .max) })
+                    version: Release.version, random: { UInt64.random(in: 0 ... .max) })
                 return try FederationMachine(configuration, rows: rows, at: moment)
             } catch {
                 failure = error

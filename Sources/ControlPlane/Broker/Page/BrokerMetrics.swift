@@ -56,7 +56,7 @@ enum BrokerMetrics {
             Gauge(
                 .build, 1,
                 labels: [
-                    Gauge.Label("version", BrokerProgram.version), Gauge.Label("role", "broker"),
+                    Gauge.Label("version", Release.version), Gauge.Label("role", "broker"),
                     Gauge.Label("cluster", broker.settings.cluster.description),
                 ]))
         return gauges
