@@ -41,7 +41,10 @@ import Wire
             throw Missing()
         }
         local.virtualAddresses = [address]
-        snapshot.services = [local, remote]
+        guard let bare = ObjectName("shop/bare") else { throw Missing() }
+        // The range is used up: it has no address.
+        let last = Service(id: 3, name: bare, ports: [ServicePort(name: "", port: 80, appProtocol: .http)])
+        snapshot.services = [local, remote, last]
         return NameTable(snapshot, namespace: shop)
     }
 
@@ -105,6 +108,12 @@ import Wire
     @Test(arguments: ["example.com", "kube-dns.kube-system.svc.cluster.local", "local", "", "notclusterset.local"])
     func whatIsNotTheMeshsIsForwarded(name: String) throws {
         #expect(try ask(name) == .forward)
+    }
+
+    @Test(arguments: ["bare.shop.svc.cluster.local", "bare.shop", "bare"])
+    func aNameWithoutAnAddressIsNoNameThatIsNotThere(name: String) throws {
+        guard case .answer(let said) = try ask(name) else { throw Missing() }
+        #expect(said.code == DNSCode.serverFailure)
     }
 
     @Test func withoutATableTheMeshsZonesFail() throws {
