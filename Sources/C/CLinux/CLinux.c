@@ -1,4 +1,5 @@
 #define _GNU_SOURCE
+#include <malloc.h>
 #include "CLinux.h"
 
 #include <arpa/inet.h>
@@ -478,3 +479,5 @@ int clinux_start_thread(const char *name, clinux_thread_body body, void *context
     if (code) free(start);
     return -code;
 }
+
+void clinux_trim(void) { malloc_trim(0); }

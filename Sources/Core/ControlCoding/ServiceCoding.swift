@@ -32,6 +32,7 @@ enum ServiceCoding {
         service.export = try inside("export") { () throws(CodingError) in try model(message.export) }
         service.plainNames = message.plainNames
         service.endpoints = try each("endpoints", message.endpoints, limit: CodingLimits.endpoints, model)
+        shareWhatIsEqual(&service.endpoints, of: service.name.namespace)
         service.remotes = try each("remotes", message.remotes, limit: CodingLimits.members, model)
         try requireUnique("remotes", service.remotes, \.cluster)
         service.traffic = try inside("traffic") { () throws(CodingError) in try PolicyCoding.model(message.traffic) }
@@ -88,6 +89,21 @@ enum ServiceCoding {
         }
         try requireUnique("ports", ports, \.port)
         return ports
+    }
+
+    /// Endpoints of one service differ in name and address: the rest is kept once. A sidecar holds every endpoint of the mesh.
+    private static func shareWhatIsEqual(_ endpoints: inout [Endpoint], of namespace: Label) {
+        for index in endpoints.indices {
+            if endpoints[index].workload.namespace == namespace {
+                endpoints[index].workload = ObjectName(namespace: namespace, name: endpoints[index].workload.name)
+            }
+            guard index > 0 else { continue }
+            let before = endpoints[index - 1]
+            if endpoints[index].identity == before.identity { endpoints[index].identity = before.identity }
+            if endpoints[index].targetPorts == before.targetPorts { endpoints[index].targetPorts = before.targetPorts }
+            if endpoints[index].locality == before.locality { endpoints[index].locality = before.locality }
+            if endpoints[index].security == before.security { endpoints[index].security = before.security }
+        }
     }
 
     static func message(_ endpoint: Endpoint) -> ModelEndpoint {

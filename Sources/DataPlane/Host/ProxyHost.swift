@@ -43,6 +43,7 @@ package final class ProxyHost {
     private var generation: UInt32 = 0
     private var adminText = ""
     private var isReadyTold = false
+    private var isTrimming = false
     private var isDraining = false
     /// The workers were told to end.
     private var isEnding = false
@@ -241,8 +242,20 @@ package final class ProxyHost {
             crew.post(.configure(fresh))
             limits.reconcile(with: fresh.table)
             tellReady()
+            trimSoon()
         } catch {
             Notice.write("\(plan.word): the snapshot is not used: \(error)")
+        }
+    }
+
+    /// Decoding and building leave more free memory behind than the result takes: it goes back to the kernel once the workers
+    /// have let the old snapshot go.
+    private func trimSoon() {
+        guard !isTrimming else { return }
+        isTrimming = true
+        loop.after(.seconds(1)) { [unowned self] in
+            isTrimming = false
+            Machine.trim()
         }
     }
 

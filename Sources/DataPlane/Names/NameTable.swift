@@ -25,6 +25,9 @@ package final class NameTable: Sendable {
     private let entries: [[UInt8]: Entry]
     /// Names of the mesh that have no address: the range is used up, or the snapshot is older than addresses are.
     private let unserved: Set<[UInt8]>
+    /// Services with endpoints, by what stands behind the first label of their endpoints' names.
+    private let headless: [[UInt8]: Int]
+    private let listed: [Service]
     /// `<service>.<namespace>` of every service of the mesh.
     private let services: Set<[UInt8]>
     private let namespace: [UInt8]
@@ -34,6 +37,8 @@ package final class NameTable: Sendable {
         var entries: [[UInt8]: Entry] = [:]
         var services: Set<[UInt8]> = []
         var unserved: Set<[UInt8]> = []
+        var headless: [[UInt8]: Int] = [:]
+        var listed: [Service] = []
         for service in snapshot.services {
             let plain = "\(service.name.name).\(service.name.namespace)"
             services.insert(Array(plain.utf8))
@@ -60,8 +65,15 @@ package final class NameTable: Sendable {
             where !service.virtualAddresses.contains(where: { $0.name == name }) {
                 unserved.insert(Array(name.description.utf8))
             }
-            Self.addEndpoints(service, snapshot, &entries)
+            guard !service.endpoints.isEmpty else { continue }
+            headless[Array("\(plain).svc.cluster.local".utf8)] = listed.count
+            if service.export.isExported {
+                headless[Array("\(snapshot.cluster).\(plain).svc.clusterset.local".utf8)] = listed.count
+            }
+            listed.append(service)
         }
+        self.headless = headless
+        self.listed = listed
         self.entries = entries
         self.services = services
         self.unserved = unserved
@@ -77,27 +89,24 @@ package final class NameTable: Sendable {
         return ports.filter { !$0.name.isEmpty }.map { (Array($0.name.utf8), $0.port) }
     }
 
-    /// `<workload>.<service>…`: one endpoint by its own address, for clients that choose by themselves.
-    private static func addEndpoints(_ service: Service, _ snapshot: Snapshot, _ entries: inout [[UInt8]: Entry]) {
-        for endpoint in service.endpoints where endpoint.workload.namespace == service.name.namespace {
-            let text = Array(endpoint.address.utf8)
-            var entry = Entry(isVirtual: false)
-            if let four = IPLiteral.v4(text) {
-                entry.v4 = [four]
-            } else if let six = IPLiteral.v6(text) {
-                entry.v6 = [six]
-            }
-            entry.ports = service.ports.compactMap { port in
-                guard !port.name.isEmpty, let target = endpoint.targetPorts[port.port] else { return nil }
-                return (Array(port.name.utf8), target)
-            }
-            let rest = "\(service.name.name).\(service.name.namespace).svc"
-            var names = ["\(endpoint.workload.name).\(rest).cluster.local"]
-            if service.export.isExported {
-                names.append("\(endpoint.workload.name).\(snapshot.cluster).\(rest).clusterset.local")
-            }
-            for name in names { entries[Array(name.utf8)] = entry }
+    /// `<workload>.<service>…`: one endpoint by its own address, for clients that choose by themselves. Made when it is asked
+    /// for: there are many.
+    private func endpoint(_ name: [UInt8]) -> Entry? {
+        guard let dot = name.firstIndex(of: 0x2E), let index = headless[Array(name[(dot + 1)...])] else { return nil }
+        let service = listed[index]
+        guard
+            let endpoint = service.endpoints.first(where: {
+                $0.workload.namespace == service.name.namespace && name[..<dot].elementsEqual($0.workload.name.bytes)
+            })
+        else { return nil }
+        let text = Array(endpoint.address.utf8)
+        var entry = Entry(isVirtual: false)
+        if let four = IPLiteral.v4(text) { entry.v4 = [four] } else if let six = IPLiteral.v6(text) { entry.v6 = [six] }
+        entry.ports = service.ports.compactMap { port in
+            guard !port.name.isEmpty, let target = endpoint.targetPorts[port.port] else { return nil }
+            return (Array(port.name.utf8), target)
         }
+        return entry
     }
 
     /// Judges one question. `hasV4`, `hasV6`: a default route of the family exists, so that virtual addresses are captured.
@@ -124,7 +133,7 @@ package final class NameTable: Sendable {
     }
 
     private func find(_ name: [UInt8]) -> Entry? {
-        entries[name] ?? entries[qualified(name)]
+        entries[name] ?? entries[qualified(name)] ?? endpoint(name)
     }
 
     /// One label is a service of the workload's own namespace.

@@ -66,6 +66,9 @@ package enum Machine {
         _ = try checked(clinux_use_mark(mark), "mark sockets")
     }
 
+    /// Gives free memory of the heap back to the kernel: after much was built and let go.
+    package static func trim() { clinux_trim() }
+
     /// Raises the limit of open files to what the system allows; the new limit.
     @discardableResult
     package static func raiseDescriptorLimit() -> Int { Int(clinux_raise_descriptor_limit()) }

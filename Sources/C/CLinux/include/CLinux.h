@@ -66,6 +66,8 @@ int clinux_original_destination(int fd, struct clinux_address *address);
 int64_t clinux_peer_uid(int fd);
 // Marks (SO_MARK) every socket made from now on; tries it on one first. For the whole process, before any thread.
 int clinux_use_mark(uint32_t mark);
+// Gives free memory of the heap back to the kernel.
+void clinux_trim(void);
 int clinux_set_no_delay(int fd);
 int clinux_reset_on_close(int fd);
 int clinux_shutdown_write(int fd);
