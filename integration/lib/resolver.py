@@ -3,7 +3,7 @@
 
 world.test has an address of each family; big.test has 40 addresses (truncated by UDP); liar.test is answered with a wrong
 identifier first, then with another question, then truly; virtual.test is given an address of the mesh; dead.test is never
-answered; refused.test is refused; anything else does not exist.
+answered; refused.test is refused; the records of broken.test are longer than the message; anything else does not exist.
 """
 import socket
 import struct
@@ -48,6 +48,8 @@ def answers(data, udp):
             return [message(number, 0x0200, 0, asked, [])]
     elif name == "dead.test":
         return []
+    elif name == "broken.test":
+        return [message(number, 0, 0, asked, [v4(WORLD)])[:-2]]
     elif name == "refused.test":
         return [message(number, 0, 5, asked, [])]
     elif name == "liar.test":

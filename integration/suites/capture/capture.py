@@ -19,7 +19,7 @@ def outside():
     """A resolver on the bridge of east, and an HTTP server in the pod that has no sidecar."""
     resolver = t.popen("east-net", [PYTHON, os.path.join(HERE, "resolver.py"), bridge("east"), LOG, t.address("east/world")],
                        stdout=subprocess.PIPE, text=True)
-    server = t.popen("east/world", [PYTHON, "-m", "http.server", "80", "--bind", "0.0.0.0"],
+    server = t.popen("east/world", [PYTHON, "-m", "http.server", "80", "--bind", "::"],
                      stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     try:
         expect("the resolver", "ready", resolver.stdout.readline().strip())
