@@ -28,6 +28,11 @@ package enum RedirectProgram {
     }
 
     private static func apply(_ settings: RedirectSettings) throws(RedirectFailure) {
+        for uid in settings.uids where !Self.isMapped(uid) {
+            throw RedirectFailure(
+                "there is no user \(uid) in this user namespace; give --mark NUMBER here and to the sidecar, nothing was changed"
+            )
+        }
         var work: [(tools: FamilyTools, text: String, undo: String)] = []
         for tools in try tools(settings) {
             let table = try tools.table()
@@ -80,6 +85,17 @@ package enum RedirectProgram {
             found.append(try FamilyTools(family))
         }
         return found
+    }
+
+    /// user_namespaces(7): first, first outside, count. The kernel refuses a rule for any other user, without a word.
+    private static func isMapped(_ uid: UInt32) -> Bool {
+        guard let run = ToolRun.find("cat").flatMap({ ToolRun([$0, "/proc/self/uid_map"]) }), run.status == 0 else {
+            return true
+        }
+        return run.output.split(separator: "\n").contains { line in
+            let numbers = line.split(separator: " ").compactMap { UInt64($0) }
+            return numbers.count == 3 && UInt64(uid) >= numbers[0] && UInt64(uid) - numbers[0] < numbers[2]
+        }
     }
 
     /// CAP_NET_ADMIN is bit 12 (linux/capability.h) of the effective set.

@@ -94,7 +94,12 @@ struct ToolRun {
 
     /// The line that says most: the first one that is no hint to look elsewhere.
     var complaint: String {
-        let lines = output.split(separator: "\n").map(String.init)
-        return lines.first { !$0.hasPrefix("Try ") && !$0.contains("Warning") } ?? "status \(status)"
+        let lines = output.split(separator: "\n").map { line in
+            // `iptables-restore v1.8.9 (nf_tables):` stands before the word of the kernel, which may be silent.
+            let words = line.split(separator: " ")
+            let isHeaded = words.count > 2 && words[2].hasPrefix("(") && words[2].hasSuffix("):")
+            return (isHeaded ? words[3...] : words[...]).joined(separator: " ")
+        }
+        return lines.first { !$0.isEmpty && !$0.hasPrefix("Try ") && !$0.contains("Warning") } ?? "status \(status)"
     }
 }
