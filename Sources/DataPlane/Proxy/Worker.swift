@@ -51,6 +51,7 @@ package struct Worker: ~Copyable {
     /// One for each service that the workload has served in plaintext: few.
     var plaintext: [PlaintextCount] = []
     var pool = ConnectionPool()
+    var targets = TargetCache()
     var health: Health
     var budgets = RetryBudgets()
     var verifier: OriginVerifier?
@@ -165,6 +166,7 @@ package struct Worker: ~Copyable {
         let now = reactor.now
         let isNewIdentity = configuration?.svid !== fresh.svid
         configuration = fresh
+        targets = TargetCache()
         health.reconcile(with: fresh.table, now: now)
         budgets.reconcile(with: fresh.table, now: now)
         labels = RouteLabels(fresh.table, metrics: &metrics)
