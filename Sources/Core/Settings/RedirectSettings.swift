@@ -135,7 +135,8 @@ enum RedirectFlags {
         }
         settings.outboundPort = try port(values, "outbound-port") ?? settings.outboundPort
         settings.inboundPort = try port(values, "inbound-port") ?? settings.inboundPort
-        if values.has("dns") { settings.dnsPort = try port(values, "dns-port") ?? 15_053 }
+        let dnsPort = try port(values, "dns-port") ?? 15_053
+        if values.has("dns") { settings.dnsPort = dnsPort }
         if values.text("include-inbound-ports") ?? "*" != "*" {
             settings.includeInbound = .some(try ports(values, "include-inbound-ports"))
         }
