@@ -56,6 +56,7 @@ test: install check
 
 bench: install build
 	@QUICK=$(QUICK) integration/bench/run
+	@QUICK=$(QUICK) integration/bench/capture
 
 fuzz: install-build
 	@integration/lib/fuzz $(EACH)

@@ -18,6 +18,8 @@ package enum EventFamily: UInt8, Sendable, CaseIterable {
     case glitches
     /// Connections taken: listener.
     case connections
+    /// Calls without mTLS that came to the app: destination service, `allowed` or `refused`.
+    case plaintext
 
     package var name: StaticString {
         switch self {
@@ -30,6 +32,7 @@ package enum EventFamily: UInt8, Sendable, CaseIterable {
         case .peerFaults: "meshfed_peer_faults"
         case .glitches: "meshfed_http2_glitches"
         case .connections: "meshfed_connections"
+        case .plaintext: "meshfed_plaintext_requests"
         }
     }
 
@@ -44,6 +47,7 @@ package enum EventFamily: UInt8, Sendable, CaseIterable {
         case .peerFaults: "Connections and requests ended because of what the peer sent."
         case .glitches: "HTTP/2 frames that are of no use and cost more than they cost the peer."
         case .connections: "Connections accepted."
+        case .plaintext: "Requests (TCP: connections) without mTLS that came for a service."
         }
     }
 
@@ -58,6 +62,7 @@ package enum EventFamily: UInt8, Sendable, CaseIterable {
         case .peerFaults: ["side", "reason"]
         case .glitches: ["side", "kind"]
         case .connections: ["listener"]
+        case .plaintext: ["destination_service", "decision"]
         }
     }
 
@@ -75,7 +80,7 @@ package enum EventFamily: UInt8, Sendable, CaseIterable {
     var labelCount: Int {
         switch self {
         case .connections: 1
-        case .limitDecisions, .originRefused, .ejections, .handshakeFailures, .peerFaults, .glitches: 2
+        case .plaintext, .limitDecisions, .originRefused, .ejections, .handshakeFailures, .peerFaults, .glitches: 2
         case .failovers, .retries: 3
         }
     }

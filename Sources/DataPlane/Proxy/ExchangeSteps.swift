@@ -157,12 +157,17 @@ extension Worker {
             guard let candidate = exchanges[exchange].candidate, let destination = exchanges[exchange].destination,
                 configuration.table.current(destination) === destination
             else { return nil }
-            let prefersHTTP2 = exchanges[exchange].isGRPC || destination.port.appProtocol != .http
+            let isOpen = destination.port.appProtocol == .auto
+            let prefersHTTP2 =
+                exchanges[exchange].isGRPC
+                || (isOpen ? exchanges[exchange].spokeHTTP2 : destination.port.appProtocol != .http)
             return targets.target(candidate, destination, prefersHTTP2: prefersHTTP2, configuration)
         case .app(let port):
             guard let address = settings.appAddress else { return nil }
             let appProtocol = exchanges[exchange].destination?.port.appProtocol ?? .http
-            let isHTTP2 = exchanges[exchange].isGRPC || appProtocol == .grpc || appProtocol == .http2
+            let isHTTP2 =
+                exchanges[exchange].isGRPC || appProtocol == .grpc || appProtocol == .http2
+                || (appProtocol == .auto && exchanges[exchange].spokeHTTP2)
             return Target(
                 address: address.withPort(port), serverName: [], use: isHTTP2 ? .plainHTTP2 : .plainHTTP1,
                 expectation: .anybody, context: nil, isProxy: false, isGateway: false,

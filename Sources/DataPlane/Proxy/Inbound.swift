@@ -56,6 +56,8 @@ struct Inbound: ~Copyable {
     var isProxy = false
     /// Inside a CONNECT tunnel: every request goes to `destination`.
     var isTunnel = false
+    /// The endpoint that the app dialled by its own address.
+    var endpoint: EndpointID?
     var relay = Handle.none
     /// What its peer did wrong was counted.
     var isFaultNoted = false
