@@ -2,6 +2,7 @@
  * The peer that no packaged tool is: full handshakes in a row, an open loop at a fixed rate, connections that idle.
  *
  *   peer handshakes PORT SECONDS            one connection after the other: handshake, one GET, close
+ *   peer dial PORT COUNT                    the same, COUNT of them
  *   peer latency PORT SECONDS RATE COUNT    RATE requests a second over COUNT connections, sent when they are due
  *   peer get PORT COUNT                     COUNT requests, one after the other, on one connection
  *   peer hold PORT http1|http2|tcp COUNT    COUNT connections, one GET on each, held until standard input ends
@@ -165,11 +166,12 @@ static void ask(SSL *session) {
     }
 }
 
-static int handshakes(int port, long seconds) {
+/* For a time, or `most` of them. */
+static int handshakes(int port, long seconds, long most) {
     prepare("Connection: close\r\n");
     uint64_t end = now() + (uint64_t)seconds * 1000000000u;
     long done = 0;
-    while (now() < end) {
+    while (most ? done < most : now() < end) {
         SSL *session = dial(port, 0);
         ask(session);
         hang_up(session);
@@ -305,14 +307,16 @@ int main(int count, char **words) {
     signal(SIGPIPE, SIG_IGN);
     errno = 0;
     if (count == 4 && !strcmp(words[1], "handshakes"))
-        return handshakes((int)number(words[2], 65535), number(words[3], MOST_SECONDS));
+        return handshakes((int)number(words[2], 65535), number(words[3], MOST_SECONDS), 0);
+    if (count == 4 && !strcmp(words[1], "dial"))
+        return handshakes((int)number(words[2], 65535), 0, number(words[3], MOST_REQUESTS));
     if (count == 4 && !strcmp(words[1], "get")) return get((int)number(words[2], 65535), number(words[3], MOST_REQUESTS));
     if (count == 6 && !strcmp(words[1], "latency"))
         return latency((int)number(words[2], 65535), number(words[3], MOST_SECONDS), number(words[4], MOST_RATE),
                        number(words[5], MOST_CONNECTIONS));
     if (count == 5 && !strcmp(words[1], "hold"))
         return hold((int)number(words[2], 65535), words[3], number(words[4], MOST_CONNECTIONS));
-    fputs("usage: peer handshakes PORT SECONDS | latency PORT SECONDS RATE COUNT | get PORT COUNT |"
+    fputs("usage: peer handshakes PORT SECONDS | dial PORT COUNT | latency PORT SECONDS RATE COUNT | get PORT COUNT |"
           " hold PORT http1|http2|tcp COUNT\n", stderr);
     return 64;
 }

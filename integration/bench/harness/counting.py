@@ -32,7 +32,7 @@ class Counted:
 
 
 # h2load takes a number of requests, which wrk does not ("wrk" here only selects HTTP/1.1); "get" is our own peer: one connection,
-# one request after the other, so that nothing is batched and system calls are exact.
+# one request after the other, so that nothing is batched and system calls are exact; "dial" is a connection for each request.
 CHUNKS = BODIES["1m"] // 16384
 COUNTED = {c.scenario.name: c for c in [
     Counted(Scenario("gateway-http1", "wrk", 32, 1, "http2"), 500, 2500),
@@ -40,6 +40,7 @@ COUNTED = {c.scenario.name: c for c in [
     Counted(Scenario("gateway-http2-single", "h2load", 32, 1, "http2"), 500, 2500),
     Counted(Scenario("gateway-http1-alone", "get", 1, 1, "http2"), 50, 550),
     Counted(Scenario("gateway-tcp-alone", "get", 1, 1, "tcp", "/1k"), 50, 550),
+    Counted(Scenario("gateway-handshake", "dial", 1, 1, "http2"), 10, 60),
     Counted(Scenario("gateway-tcp-chunk", "get", 1, 1, "tcp", "/1m"), 2, 10, CHUNKS),
     Counted(Scenario("gateway-http1-chunk", "get", 1, 1, "http1", "/1m"), 2, 10, CHUNKS),
     Counted(Scenario("gateway-http2-chunk", "h2load", 1, 1, "http2", "/1m"), 2, 10, CHUNKS),
@@ -49,8 +50,8 @@ COUNTED = {c.scenario.name: c for c in [
 def drive(load, target, counted, requests, seconds=300):
     """Exactly `requests` requests; one that fails spoils the count."""
     scenario, port = counted.scenario, target.ports[counted.scenario.route]
-    own = scenario.tool == "get"
-    command = [load.peer, "get", str(port), str(requests)] if own else load.command(scenario, port, requests=requests)
+    own = scenario.tool in ("get", "dial")
+    command = [load.peer, scenario.tool, str(port), str(requests)] if own else load.command(scenario, port, requests=requests)
     done = subprocess.run(
         command, env=load.environment(target, scenario, shim=not own), capture_output=True, text=True, timeout=seconds)
     target.check()
