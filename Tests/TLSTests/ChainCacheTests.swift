@@ -54,7 +54,8 @@ import Testing
         let revoking = try TrustStore(
             [papers.east.bundle(revoked: [papers.client.leaf.serial]), papers.west.bundle()], generation: 2)
         let refused = try Wire(
-            server: papers.serverContext(trust: revoking), client: papers.clientContext(trust: revoking), shared: shared)
+            server: papers.serverContext(trust: revoking), client: papers.clientContext(trust: revoking), shared: shared
+        )
         #expect(refused.fails())
         #expect(refused.far.refusal == .revoked)
         let gone = try TrustStore([papers.west.bundle()], generation: 3)

@@ -41,9 +41,9 @@ COUNTED = {c.scenario.name: c for c in [
     Counted(Scenario("gateway-http1-alone", "get", 1, 1, "http2"), 50, 550),
     Counted(Scenario("gateway-tcp-alone", "get", 1, 1, "tcp", "/1k"), 50, 550),
     Counted(Scenario("gateway-handshake", "dial", 1, 1, "http2"), 10, 60),
-    Counted(Scenario("gateway-tcp-chunk", "get", 1, 1, "tcp", "/1m"), 2, 10, CHUNKS),
-    Counted(Scenario("gateway-http1-chunk", "get", 1, 1, "http1", "/1m"), 2, 10, CHUNKS),
-    Counted(Scenario("gateway-http2-chunk", "h2load", 1, 1, "http2", "/1m"), 2, 10, CHUNKS),
+    Counted(Scenario("gateway-tcp-chunk", "get", 1, 1, "tcp", "/1m"), 2, 14, CHUNKS),
+    Counted(Scenario("gateway-http1-chunk", "get", 1, 1, "http1", "/1m"), 2, 14, CHUNKS),
+    Counted(Scenario("gateway-http2-chunk", "h2load", 1, 1, "http2", "/1m"), 2, 14, CHUNKS),
 ]}
 
 
