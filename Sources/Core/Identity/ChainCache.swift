@@ -1,3 +1,4 @@
+internal import COpenSSL
 internal import MeshModel
 
 /// Chains that one thread has verified, so that a peer that comes again costs no second verification (decision 0040).
@@ -16,6 +17,8 @@ package final class ChainCache {
     private var capacity = ChainCache.smallest
     private var inserted = 0
     private let seed: UInt64
+    /// Leaves that the thread keeps decoded, so that OpenSSL need not read them again (decision 0043); 0 keeps none.
+    package var certificates = 0
     /// Verifications that were saved.
     package private(set) var hits: UInt64 = 0
 
@@ -46,6 +49,18 @@ package final class ChainCache {
         inserted += 1
         table.insert(Self.key(chain.identity.leafHash, purpose).span, chain, end: chain.notAfter)
     }
+
+    /// Keeps a leaf decoded that was verified.
+    func keep(decoded leaf: OpaquePointer, der: [UInt8]) {
+        guard certificates > 0 else { return }
+        // SAFETY: the table takes a reference and copies the bytes.
+        unsafe der.withUnsafeBufferPointer {
+            unsafe shim_known_certificate(leaf, $0.baseAddress, $0.count, certificates)
+        }
+    }
+
+    /// Certificates that this thread was spared to decode.
+    package static var decodingsSaved: UInt64 { shim_known_certificate_hits() }
 
     private func clear() {
         inserted = 0

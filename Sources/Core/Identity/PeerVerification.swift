@@ -98,14 +98,16 @@ extension TrustStore {
             // As `judge` does: a long list is refused whoever sends it.
             let count = unsafe presented.map { unsafe shim_sk_X509_num($0) } ?? 0
             guard count <= Self.maximumPresented else { throw .chainTooLong }
-            let hash = unsafe cache == nil ? nil : X509View.encoded(leaf).map { SHA256.hash($0) }
-            if let hash, let known = cache?.chain(of: hash, purpose: purpose, under: self) {
+            let der = unsafe cache == nil ? nil : X509View.encoded(leaf)
+            let verified: VerifiedChain
+            if let der, let known = cache?.chain(of: SHA256.hash(der), purpose: purpose, under: self) {
                 try known.checkTime(now)
-                unsafe X509_STORE_CTX_set_error(storeContext, X509_V_OK)
-                return known.identity
+                verified = known
+            } else {
+                verified = unsafe try judge(leaf: leaf, presented: presented, purpose: purpose, now: now)
+                cache?.keep(verified, purpose: purpose, under: self)
             }
-            let verified = unsafe try judge(leaf: leaf, presented: presented, purpose: purpose, now: now)
-            cache?.keep(verified, purpose: purpose, under: self)
+            if let der { unsafe cache?.keep(decoded: leaf, der: der) }
             unsafe X509_STORE_CTX_set_error(storeContext, X509_V_OK)
             return verified.identity
         } catch {

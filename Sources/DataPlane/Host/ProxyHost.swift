@@ -70,6 +70,7 @@ package final class ProxyHost {
             logFormat: plan.proxy.logFormat == .json ? .json : .text, sampleSeed: UInt64.random(in: 1 ... .max))
         settings.logSink = sink
         settings.grace = plan.proxy.grace
+        settings.knownCertificates = plan.proxy.knownCertificates
         // Every connection that comes in may need one that goes out; listeners, pages, feed and files have theirs.
         let room = max(16, (descriptors - Self.ownDescriptors) / 2 / count)
         settings.maximumConnections = min(settings.maximumConnections, room)

@@ -33,6 +33,8 @@ package struct WorkerSettings: Sendable {
     /// A connection without an exchange. Envoy's default is an hour; a gateway's peers reconnect cheaply.
     package var idleTimeout = Duration.seconds(300)
     package var grace = Duration.seconds(10)
+    /// Leaves of verified peers that are kept decoded (decision 0043).
+    package var knownCertificates = 1_024
     /// The workers of a gateway, this one among them: each new connection goes to the one with the fewest. Empty: it stays.
     package var crew: [WorkerMailbox] = []
 
