@@ -188,7 +188,8 @@ package enum ProxyCommand: Hashable, Sendable {
             ready: try values.listener("ready", default: "0.0.0.0:15021"),
             workers: try values.integer("workers", in: 1...256) ?? defaultWorkers,
             logFormat: try values.logFormat(),
-            grace: try values.duration("grace", in: .zero ... .seconds(3_600)) ?? .seconds(10))
+            grace: try values.duration("grace", in: .zero ... .seconds(3_600)) ?? .seconds(10),
+            knownCertificates: try values.integer("known-certificates", in: 0...4_096) ?? 1_024)
     }
 
     private static func source(_ values: FlagValues) throws(SettingsError) -> ProxySource {

@@ -90,5 +90,8 @@ enum ProxyFlags {
         FlagDescription(
             "grace", "DURATION", default: "10s", example: "30s",
             "How long a drain waits for what is in flight, 0s to 1h."),
+        FlagDescription(
+            "known-certificates", "N", default: "1024", example: "4096",
+            "Certificates of verified peers that a worker keeps decoded, about 10 KiB each; 0 to 4096."),
     ]
 }

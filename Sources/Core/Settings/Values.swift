@@ -69,11 +69,15 @@ package struct ProxySettings: Hashable, Sendable {
     package let logFormat: LogFormat
     /// How long a drain waits for what is in flight.
     package let grace: Duration
+    /// Leaves of verified peers that a worker keeps decoded.
+    package let knownCertificates: Int
 
     package init(
         source: ProxySource, bundles: [BundleFile], locality: Locality, admin: AdminAddress, metrics: ListenAddress,
-        ready: ListenAddress, workers: Int? = nil, logFormat: LogFormat, grace: Duration
+        ready: ListenAddress, workers: Int? = nil, logFormat: LogFormat, grace: Duration,
+        knownCertificates: Int = 1_024
     ) {
+        self.knownCertificates = knownCertificates
         self.source = source
         self.bundles = bundles
         self.locality = locality

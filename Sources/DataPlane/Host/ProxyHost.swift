@@ -80,6 +80,7 @@ package final class ProxyHost {
         settings.grace = plan.proxy.grace
         settings.capturesInbound = plan.capture.isOn
         settings.probes = plan.capture.probes
+        settings.knownCertificates = plan.proxy.knownCertificates
         // Every connection that comes in may need one that goes out; listeners, pages, feed and files have theirs.
         let room = max(16, (descriptors - Self.ownDescriptors) / 2 / count)
         settings.maximumConnections = min(settings.maximumConnections, room)

@@ -90,6 +90,7 @@ package struct Worker: ~Copyable {
         health = Health(probesIdle: settings.isGateway)
         log = AccessLog(format: settings.logFormat)
         random = RandomBits(seed: settings.sampleSeed)
+        buffers.chains.certificates = settings.knownCertificates
     }
 
     /// Adds a listening socket; `role` is an index into `WorkerSettings.entries`.

@@ -50,6 +50,8 @@ package struct WorkerSettings: Sendable {
     /// Inbound connections may have been redirected from the app's ports: their first byte decides.
     package var capturesInbound = false
     package var probes: [ProbePath] = []
+    /// Leaves of verified peers that are kept decoded (decision 0043).
+    package var knownCertificates = 1_024
     /// The workers of a gateway, this one among them: each new connection goes to the one with the fewest. Empty: it stays.
     package var crew: [WorkerMailbox] = []
 
