@@ -14,6 +14,8 @@ package enum EventFamily: UInt8, Sendable, CaseIterable {
     case handshakeFailures
     /// Connections taken: listener.
     case connections
+    /// A limit of this process was met and its answer given: limit.
+    case limitsReached
 
     package var name: StaticString {
         switch self {
@@ -24,6 +26,7 @@ package enum EventFamily: UInt8, Sendable, CaseIterable {
         case .ejections: "meshfed_ejections"
         case .handshakeFailures: "meshfed_handshake_failures"
         case .connections: "meshfed_connections"
+        case .limitsReached: "meshfed_limits_reached"
         }
     }
 
@@ -36,6 +39,7 @@ package enum EventFamily: UInt8, Sendable, CaseIterable {
         case .ejections: "Endpoints taken out of balancing."
         case .handshakeFailures: "TLS handshakes that failed."
         case .connections: "Connections accepted."
+        case .limitsReached: "Requests, connections and pauses of listeners by the limit that called for them."
         }
     }
 
@@ -48,6 +52,7 @@ package enum EventFamily: UInt8, Sendable, CaseIterable {
         case .ejections: ["destination_service", "reason"]
         case .handshakeFailures: ["side", "reason"]
         case .connections: ["listener"]
+        case .limitsReached: ["limit"]
         }
     }
 
@@ -64,7 +69,7 @@ package enum EventFamily: UInt8, Sendable, CaseIterable {
 
     var labelCount: Int {
         switch self {
-        case .connections: 1
+        case .connections, .limitsReached: 1
         case .limitDecisions, .originRefused, .ejections, .handshakeFailures: 2
         case .failovers, .retries: 3
         }

@@ -75,6 +75,7 @@ package final class FeedClient {
     private var tick = RPCTimer.none
     private var isStarted = false
     private var isDraining = false
+    private var isRetired = false
     private var reportedAt = Instant.zero
 
     package init(loop: RPCLoop, settings: FeedSettings, directory: ProxyStateDirectory, identity: IdentityKeeper) {
@@ -106,6 +107,9 @@ package final class FeedClient {
         isDraining = true
         send(.draining)
     }
+
+    /// Another process of this name has the state directory: listens on until the end, and neither writes nor reports.
+    package func retire() { isRetired = true }
 
     package func stop() {
         isStarted = false
@@ -145,6 +149,7 @@ package final class FeedClient {
     }
 
     private func store(_ bytes: [UInt8]) {
+        if isRetired { return }
         do throws(FeedError) {
             try directory.write(Self.file, SnapshotFile.encode(serialized: bytes, sha256: SHA256.hash))
         } catch { onProblem?("the last good snapshot is not stored: \(error)") }
@@ -272,7 +277,7 @@ package final class FeedClient {
         }
         lastFailure = failure
         if wasConnected { onState?() }
-        guard isStarted else { return }
+        guard isStarted, !isRetired else { return }
         later(backoff.next())
     }
 
@@ -294,7 +299,7 @@ package final class FeedClient {
     }
 
     private func sendHealth() {
-        guard isConnected else { return }
+        guard isConnected, !isRetired else { return }
         for part in health.changes(limit: CodingLimits.healthPerFrame) { send(.health(part)) }
     }
 

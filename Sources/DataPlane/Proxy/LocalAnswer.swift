@@ -104,9 +104,14 @@ extension Worker {
         discardRest(exchange)
     }
 
-    /// A request that the parser understood and nobody serves: 405, 431, 501.
+    /// A request that the parser understood and nobody serves: 405, 431, 501; or for which there is no place: 503.
     mutating func answerViolation(_ handle: Handle, _ stream: StreamID, _ status: Int) {
-        let reason: Reason = status == 431 || status == 414 || status == 413 ? .tooLarge : .requestInvalid
+        let reason: Reason
+        switch status {
+        case 413, 414, 431: reason = .tooLarge
+        case 503: reason = .overload
+        default: reason = .requestInvalid
+        }
         outgoing.removeAll()
         outgoing.append(.status, number: status)
         outgoing.append(.contentType, "text/plain; charset=utf-8")
@@ -114,6 +119,7 @@ extension Worker {
         text.append(Array(reason.rawValue.utf8))
         text.append("; dispatched=0")
         outgoing.append(.meshfedError, text)
+        if status == 503 { outgoing.append(.retryAfter, "1") }
         let body = Array("meshfed: \(reason.rawValue)\n".utf8)
         outgoing.append(.contentLength, number: body.count)
         inbound[handle].connection.waitingSince = nil

@@ -58,7 +58,8 @@ extension Worker {
                 headTimedOut(handle)
                 continue
             }
-            let idle = phase == .closing ? Duration.seconds(2) : settings.idleTimeout
+            let wait = pressure >= .lean ? min(settings.idleTimeout, Self.leanIdle) : settings.idleTimeout
+            let idle = phase == .closing ? Duration.seconds(2) : wait
             if inbound[handle].connection.streams.isEmpty, inbound[handle].connection.lastActive + idle <= now {
                 if phase == .http {
                     inbound[handle].connection.link.session?.goAway()
@@ -118,7 +119,8 @@ extension Worker {
                 let generation = outbound[handle].connection.key.generation
                 // Plain connections have none.
                 let isOld = generation != 0 && generation != configuration?.generation
-                let isIdle = outbound[handle].connection.lastActive + Self.upstreamIdle <= now || isOld
+                let wait = pressure >= .lean ? Self.leanIdle : Self.upstreamIdle
+                let isIdle = outbound[handle].connection.lastActive + wait <= now || isOld
                 if outbound[handle].connection.streams.isEmpty, isIdle { retire(handle) }
             case .draining: if outbound[handle].connection.streams.isEmpty { retire(handle) }
             case .relay: break

@@ -11,6 +11,10 @@ package enum WorkerLetter: Sendable {
     case adopt(descriptor: Int32, role: Int, peer: SocketAddress?)
     /// No new connections, GOAWAY to all, end when the last one is gone or the grace period is over.
     case drain
+    /// As `drain`, but another process has the listeners: what waits on them is its.
+    case handOver
+    /// Memory that counts against the limit beside the resident one: what the kernel holds for the process's sockets.
+    case memory(beside: Int)
     /// Answer with a report, on the worker's thread.
     case report(@Sendable (WorkerReport) -> Void)
 }
@@ -23,6 +27,7 @@ package struct WorkerReport: Sendable {
     package let unhealthy: [EndpointID]
     package let healthChanges: UInt64
     package let generation: UInt32
+    package let pressure: MemoryPressure
 }
 
 /// The only way into a worker from other threads.

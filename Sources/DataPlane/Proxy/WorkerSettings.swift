@@ -33,6 +33,8 @@ package struct WorkerSettings: Sendable {
     /// A connection without an exchange. Envoy's default is an hour; a gateway's peers reconnect cheaply.
     package var idleTimeout = Duration.seconds(300)
     package var grace = Duration.seconds(10)
+    /// Bytes of resident memory that the process may use; 0: no bound.
+    package var memoryLimit = 0
     /// The workers of a gateway, this one among them: each new connection goes to the one with the fewest. Empty: it stays.
     package var crew: [WorkerMailbox] = []
 
