@@ -44,7 +44,11 @@ extension Worker {
             answer(exchange, .draining)
             return
         }
-        if inbound[handle].isExcess { return answer(exchange, .overload) }
+        if inbound[handle].isExcess {
+            // Not before it asks: a peer that hears GOAWAY first would only dial again.
+            inbound[handle].connection.link.session?.goAway()
+            return answer(exchange, .overload)
+        }
         switch admit(exchange, handle, configuration) {
         case .go:
             guard takePlace(exchange, handle) else { return answer(exchange, .overload) }

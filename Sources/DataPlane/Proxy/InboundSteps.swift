@@ -139,7 +139,6 @@ extension Worker {
             inbound[handle].connection.link.session = HTTPSession.http1(role: .server, limits: limits)
         }
         inbound[handle].connection.phase = .http
-        if inbound[handle].isExcess { inbound[handle].connection.link.session?.goAway() }
         markInbound(handle)
     }
 
