@@ -104,7 +104,8 @@ let package = Package(
             name: "meshfed",
             dependencies: [
                 "Broker", "Manifest", "Compiler", "ControlCoding", "ControlProtocol", "Identity", "MeshModel",
-                "Settings", "RPC", "Reactor", "TLS", "Wire", "CLinux", "Containers", argumentParser, protobuf,
+                "Settings", "Telemetry", "RPC", "Reactor", "TLS", "Wire", "CLinux", "Containers", argumentParser,
+                protobuf,
             ], path: "Sources/meshfed", swiftSettings: strict),
         .executableTarget(
             name: "meshfed-proxy",

@@ -17,7 +17,9 @@ enum Program {
             switch try ProxyCommand.parse(arguments, environment: variable) {
             case .gateway(let settings): return GatewayProgram.run(settings)
             case .sidecar(let settings): return SidecarProgram.run(settings)
-            case .version: return put("\(Release.version)\n", on: 1) ? 0 : 1
+            case .version(let asJSON):
+                let text = asJSON ? "{\n  \"version\": \"\(Release.version)\"\n}\n" : "\(Release.version)\n"
+                return put(text, on: 1) ? 0 : 1
             case .help(let text): return put(text, on: 1) ? 0 : 1
             }
         } catch {

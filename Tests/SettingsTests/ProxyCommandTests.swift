@@ -206,7 +206,9 @@ private func sidecar(_ rest: String, _ environment: [String: String] = [:]) thro
         ] {
             #expect(text.contains(word))
         }
-        #expect(try parse("version").get() == .version)
-        #expect(try parse("--version").get() == .version)
+        #expect(try parse("version").get() == .version(asJSON: false))
+        #expect(try parse("--version").get() == .version(asJSON: false))
+        #expect(try parse("version -o json").get() == .version(asJSON: true))
+        #expect(throws: SettingsError.self) { try parse("version -o yaml").get() }
     }
 }

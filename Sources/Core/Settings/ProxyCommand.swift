@@ -4,7 +4,7 @@ internal import MeshModel
 package enum ProxyCommand: Hashable, Sendable {
     case gateway(GatewaySettings)
     case sidecar(SidecarSettings)
-    case version
+    case version(asJSON: Bool)
     /// Text for standard output.
     case help(String)
 
@@ -25,11 +25,16 @@ package enum ProxyCommand: Hashable, Sendable {
         switch Array(words.prefix(2)) {
         case ["gateway", "run"]: return try gateway(rest, environment)
         case ["sidecar", "run"]: return try sidecar(rest, environment)
-        case ["version"] where rest.isEmpty && arguments.count == 1: return .version
+        case ["version"]:
+            switch Array(arguments.dropFirst()) {
+            case [], ["-o", "text"], ["--output", "text"]: return .version(asJSON: false)
+            case ["-o", "json"], ["--output", "json"]: return .version(asJSON: true)
+            default: throw error("version takes -o text or -o json only", "\(program) version -o json")
+            }
         case ["help"], []:
             guard let first = arguments.first else { throw error("no command", "\(program) --help") }
             if ["help", "--help", "-h"].contains(first) { return .help(overview) }
-            if first == "--version" { return .version }
+            if first == "--version" { return .version(asJSON: false) }
             throw error("\(shown(first)) is not expected here", "\(program) --help")
         case ["gateway"], ["sidecar"]:
             if rest.contains("--help") || rest.contains("-h") || arguments.contains("--help") { return .help(overview) }
@@ -48,7 +53,7 @@ package enum ProxyCommand: Hashable, Sendable {
         USAGE
           meshfed-proxy gateway run [flags]   the edge of a cluster: mTLS in, mTLS out
           meshfed-proxy sidecar run [flags]   beside one workload: its identity, inbound and outbound
-          meshfed-proxy version
+          meshfed-proxy version [-o json]
 
         Each command prints its flags with --help.
 

@@ -82,7 +82,7 @@ package struct HTTPLink: ~Copyable {
         _ reactor: borrowing Reactor, _ token: Token, reading: Bool
     ) throws(SocketError) {
         let wanted = transport.wantedInterest(reading: reading)
-        guard wanted != watched else { return }
+        if wanted.rawValue == watched?.rawValue { return }
         if isRegistered {
             try reactor.change(transport.descriptor, wanted, token)
         } else {
@@ -96,11 +96,11 @@ package struct HTTPLink: ~Copyable {
     /// where nobody would find it by reading; without one both directions have merely ended, and the descriptor is left alone
     /// until somebody reads on.
     package mutating func hungUp(_ reactor: borrowing Reactor) -> SocketError? {
-        guard isRegistered, watched?.contains(.readable) != true else { return nil }
+        guard isRegistered, watched?.isReading != true else { return nil }
         if let failure = transport.socketFailure() { return failure }
         reactor.forget(transport.descriptor)
         isRegistered = false
-        watched = []
+        watched = Interest(reading: false, writing: false)
         return nil
     }
 

@@ -156,14 +156,14 @@ extension Worker {
         return nil
     }
 
-    private func currentTarget(_ exchange: Handle, _ configuration: ProxyConfiguration) -> Target? {
+    private mutating func currentTarget(_ exchange: Handle, _ configuration: ProxyConfiguration) -> Target? {
         switch exchanges[exchange].route {
         case .mesh:
             guard let candidate = exchanges[exchange].candidate, let destination = exchanges[exchange].destination,
                 configuration.table.current(destination) === destination
             else { return nil }
             let prefersHTTP2 = exchanges[exchange].isGRPC || destination.port.appProtocol != .http
-            return configuration.target(candidate, destination, http: true, prefersHTTP2: prefersHTTP2)
+            return targets.target(candidate, destination, prefersHTTP2: prefersHTTP2, configuration)
         case .app(let port):
             guard let address = settings.appAddress else { return nil }
             let appProtocol = exchanges[exchange].destination?.port.appProtocol ?? .http
@@ -177,12 +177,13 @@ extension Worker {
     }
 
     /// The owner's authorisation, where it is a remote owner's: known only with the candidate.
-    private func mayGo(
+    private mutating func mayGo(
         _ exchange: Handle, _ candidate: Candidate, _ destination: Destination, _ configuration: ProxyConfiguration
     ) -> Bool {
         guard settings.isGateway, !destination.isProbe, let caller = exchanges[exchange].caller else { return true }
         switch candidate.kind {
-        case .endpoint: return configuration.table.decide(destination, caller: caller).isAllowed
+        case .endpoint:
+            return ownerAllows(exchanges[exchange].downstream, destination, caller, configuration.table)
         case .remoteGateway(_, _, let remote):
             return configuration.table.decide(destination, caller: caller, remote: remote).isAllowed
         case .localGateway: return true

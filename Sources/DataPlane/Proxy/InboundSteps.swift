@@ -108,6 +108,8 @@ extension Worker {
     mutating func place(_ handle: Handle, _ peer: PeerIdentity, _ configuration: ProxyConfiguration) {
         let part = configuration.table.part(of: peer.id)
         inbound[handle].part = part
+        inbound[handle].permit = Permit()
+        inbound[handle].directCaller = nil
         if settings.isGateway {
             inbound[handle].destination = lookUp(inbound[handle].serverName, part, configuration)
         } else {

@@ -4,6 +4,7 @@ internal import Link
 internal import MeshModel
 internal import Routing
 internal import Upstream
+internal import Wire
 
 /// Who must answer at the other end of an upstream connection (PROTOCOLS section 1: a valid chain is not enough).
 enum Expectation: Hashable, Sendable {
@@ -70,6 +71,7 @@ struct Outbound: ~Copyable {
         guard connection.link.canOpenStream, shared || connection.streams.isEmpty else { return false }
         // The peer proved to be who `expectation` names before anything was sent.
         let isExpected = expectation == target.expectation || target.expectation.accepts(connection.peer?.id)
-        return isExpected && target.serverName == serverName
+        let wanted = target.serverName
+        return isExpected && wanted.span.equals(serverName.span)
     }
 }

@@ -42,7 +42,8 @@ extension Worker {
         exchanges[exchange].upstreamIsProxy = true
         exchanges[exchange].trace = TraceContext.fresh(samplePercent: 0, random: &random)
         armTimer(exchange)
-        switch obtain(exchange, target, route: 1 << 62 | UInt64(target.serverName.span.stableHash & 0xFFFF_FFFF)) {
+        let name = target.serverName
+        switch obtain(exchange, target, route: 1 << 62 | UInt64(name.span.stableHash & 0xFFFF_FFFF)) {
         case .ready(let connection): sendRequest(exchange, connection)
         case .waiting: break
         case .refused: finish(exchange)

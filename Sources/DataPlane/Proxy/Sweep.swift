@@ -24,7 +24,10 @@ extension Worker {
     mutating func sweep() {
         let now = reactor.now
         let isCalm = now >= nextCalm
-        if isCalm { nextCalm = now + .seconds(Self.calmSeconds) }
+        if isCalm {
+            nextCalm = now + .seconds(Self.calmSeconds)
+            if exchanges.count == 0 { memory.drain() }
+        }
         sweepInbound(now, isCalm)
         sweepOutbound(now, isCalm)
         sweepRelays(now)

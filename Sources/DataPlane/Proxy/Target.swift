@@ -4,8 +4,9 @@ internal import Routing
 internal import TLS
 internal import Upstream
 
-/// The next hop of one try: where it is, how it is spoken to, and who must answer.
-struct Target {
+/// The next hop of one try: where it is, how it is spoken to, and who must answer. One object, so that handing it on costs one
+/// retain.
+final class Target: Sendable {
     let address: SocketAddress
     let serverName: [UInt8]
     let use: PoolKey.Use
@@ -16,6 +17,63 @@ struct Target {
     /// Behind it is another gateway's decision: the call carries an origin assertion.
     let isGateway: Bool
     let connectTimeout: Duration
+
+    init(
+        address: SocketAddress, serverName: [UInt8], use: PoolKey.Use, expectation: Expectation, context: TLSContext?,
+        isProxy: Bool, isGateway: Bool, connectTimeout: Duration
+    ) {
+        self.address = address
+        self.serverName = serverName
+        self.use = use
+        self.expectation = expectation
+        self.context = context
+        self.isProxy = isProxy
+        self.isGateway = isGateway
+        self.connectTimeout = connectTimeout
+    }
+}
+
+/// The targets of HTTP requests that one worker made last. It belongs to one configuration.
+struct TargetCache: ~Copyable {
+    private struct Entry {
+        let destination: Destination
+        let kind: Candidate.Kind
+        let prefersHTTP2: Bool
+        let target: Target
+    }
+
+    /// A power of two; services and endpoints beyond it share places.
+    private static let places = 64
+
+    private var entries: [Entry?] = []
+
+    mutating func target(
+        _ candidate: Candidate, _ destination: Destination, prefersHTTP2: Bool, _ configuration: ProxyConfiguration
+    ) -> Target? {
+        let place = Self.place(candidate.kind, destination)
+        if place < entries.count, let held = entries[place], held.destination === destination,
+            held.kind == candidate.kind, held.prefersHTTP2 == prefersHTTP2
+        {
+            return held.target
+        }
+        guard let made = configuration.target(candidate, destination, http: true, prefersHTTP2: prefersHTTP2) else {
+            return nil
+        }
+        if entries.isEmpty { entries = Array(repeating: nil, count: Self.places) }
+        entries[place] = Entry(
+            destination: destination, kind: candidate.kind, prefersHTTP2: prefersHTTP2, target: made)
+        return made
+    }
+
+    private static func place(_ kind: Candidate.Kind, _ destination: Destination) -> Int {
+        let number =
+            switch kind {
+            case .endpoint(_, let endpoint, _): endpoint
+            case .localGateway(let gateway): gateway
+            case .remoteGateway(let member, let gateway, _): member &* 8 &+ gateway
+            }
+        return (destination.index &* 7 &+ number) & (places - 1)
+    }
 }
 
 extension ProxyConfiguration {

@@ -47,6 +47,7 @@ package struct Worker: ~Copyable {
     var exchanges: Slab<Exchange>
     var relays: Slab<Relay>
     var pool = ConnectionPool()
+    var targets = TargetCache()
     var health: Health
     var budgets = RetryBudgets()
     var verifier: OriginVerifier?
@@ -176,6 +177,7 @@ package struct Worker: ~Copyable {
         let now = reactor.now
         let isNewIdentity = configuration?.svid !== fresh.svid
         configuration = fresh
+        targets = TargetCache()
         health.reconcile(with: fresh.table, now: now)
         budgets.reconcile(with: fresh.table, now: now)
         labels = RouteLabels(fresh.table, metrics: &metrics)

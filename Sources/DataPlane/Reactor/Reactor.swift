@@ -28,6 +28,11 @@ package struct Interest: OptionSet, Hashable, Sendable {
     package init(rawValue: UInt8) { self.rawValue = rawValue }
     package static let readable = Interest(rawValue: 1)
     package static let writable = Interest(rawValue: 2)
+
+    /// Made without the set algebra, which across modules is generic code: two thousand instructions for one empty set.
+    package init(reading: Bool, writing: Bool) { rawValue = (reading ? 1 : 0) | (writing ? 2 : 0) }
+
+    package var isReading: Bool { rawValue & 1 != 0 }
 }
 
 /// What a descriptor is ready for. A hang-up is reported whatever was asked.

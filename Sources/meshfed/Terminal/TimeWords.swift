@@ -1,29 +1,13 @@
+internal import MeshModel
+internal import Telemetry
+
 /// Times and ages in words.
 enum TimeWords {
-    /// `2026-11-21T06:20:00Z` of seconds since 1970; the calendar by Howard Hinnant's `civil_from_days`.
+    /// `2026-11-21T06:20:00Z` of seconds since 1970.
     static func stamp(_ seconds: Int64) -> String {
-        let bounded = min(max(seconds, -62_135_596_800), 253_402_300_799)
-        var days = bounded / 86_400
-        var rest = bounded % 86_400
-        if rest < 0 {
-            rest += 86_400
-            days -= 1
-        }
-        let shifted = days + 719_468
-        let era = (shifted >= 0 ? shifted : shifted - 146_096) / 146_097
-        let dayOfEra = shifted - era * 146_097
-        let yearOfEra = (dayOfEra - dayOfEra / 1_460 + dayOfEra / 36_524 - dayOfEra / 146_096) / 365
-        let dayOfYear = dayOfEra - (365 * yearOfEra + yearOfEra / 4 - yearOfEra / 100)
-        let monthShifted = (5 * dayOfYear + 2) / 153
-        let day = dayOfYear - (153 * monthShifted + 2) / 5 + 1
-        let month = monthShifted < 10 ? monthShifted + 3 : monthShifted - 9
-        let year = yearOfEra + era * 400 + (month <= 2 ? 1 : 0)
-        func padded(_ number: Int64, _ width: Int) -> String {
-            let text = "\(number)"
-            return String(repeating: "0", count: max(0, width - text.utf8.count)) + text
-        }
-        return "\(padded(year, 4))-\(padded(month, 2))-\(padded(day, 2))T"
-            + "\(padded(rest / 3_600, 2)):\(padded(rest / 60 % 60, 2)):\(padded(rest % 60, 2))Z"
+        var text: [UInt8] = []
+        TimeText.appendWhole(WallTime(seconds: seconds), into: &text)
+        return String(decoding: text, as: UTF8.self)
     }
 
     /// The stamp, or nothing for 0, which stands for "not set".

@@ -12,6 +12,8 @@ struct HTTP2Inbox: ~Copyable {
     var heads = HeadQueue()
     var streams = HTTP2StreamTable()
     var glitches = HTTP2Glitches()
+    /// The last authority that was found well-formed: the next one is mostly the same.
+    var knownAuthority = ByteBuffer()
     /// The caller's buffer, lent for the length of one `produce`.
     var output = ByteBuffer()
     var outputLimit = 0
@@ -54,12 +56,8 @@ struct HTTP2Inbox: ~Copyable {
 
     mutating func field(_ name: Span<UInt8>, _ value: Span<UInt8>, sensitive: Bool) {
         guard !isOversized else { return }
-        let size = name.count + value.count + HeaderBlock.fieldOverhead
-        guard heads.building.count < limits.headCount, heads.building.byteCount + size <= limits.headBytes else {
-            isOversized = true
-            return
-        }
-        heads.building.append(name: name, value: value, sensitive: sensitive)
+        isOversized = !heads.add(
+            name, value, sensitive: sensitive, countLimit: limits.headCount, byteLimit: limits.headBytes)
     }
 
     mutating func endHead(_ id: StreamID, endStream: Bool) {
@@ -87,7 +85,7 @@ struct HTTP2Inbox: ~Copyable {
     private mutating func request(
         _ id: StreamID, _ stream: UnsafeMutablePointer<HTTP2Stream>, endStream: Bool
     ) {
-        let verdict = isOversized ? .answer(431) : HTTP2Rules.judgeRequest(&heads.building, limits)
+        let verdict = isOversized ? .answer(431) : HTTP2Rules.judgeRequest(&heads.building, limits, &knownAuthority)
         switch verdict {
         case .accept:
             // SAFETY: see endHead.

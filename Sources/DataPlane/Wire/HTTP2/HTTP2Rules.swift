@@ -10,8 +10,10 @@ enum HTTP2Rules {
         case malformed
     }
 
-    /// Judges a request and drops `host`, which `:authority` replaces.
-    static func judgeRequest(_ block: inout HeaderBlock, _ limits: HTTPLimits) -> Verdict {
+    /// Judges a request and drops `host`, which `:authority` replaces. `known` is an authority that was judged before.
+    static func judgeRequest(
+        _ block: inout HeaderBlock, _ limits: HTTPLimits, _ known: inout ByteBuffer
+    ) -> Verdict {
         guard let method = block.first(.method), block.value(at: method).isToken else { return .malformed }
         if block.value(at: method).count > limits.method { return .answer(501) }
         if block.value(at: method).equals("CONNECT") || block.contains(.protocol) { return .answer(405) }
@@ -25,10 +27,10 @@ enum HTTP2Rules {
                 return .malformed
             }
         }
-        return judgeAuthority(&block) ? .accept : .malformed
+        return judgeAuthority(&block, &known) ? .accept : .malformed
     }
 
-    private static func judgeAuthority(_ block: inout HeaderBlock) -> Bool {
+    private static func judgeAuthority(_ block: inout HeaderBlock, _ known: inout ByteBuffer) -> Bool {
         if let host = block.first(.host) {
             guard block.next(.host, from: host + 1) == nil else { return false }
             if let authority = block.first(.authority) {
@@ -41,7 +43,11 @@ enum HTTP2Rules {
             block.remove(.host)
         }
         guard let authority = block.first(.authority) else { return false }
-        return HostAuthority(block.value(at: authority)) != nil
+        if !known.isEmpty, block.value(at: authority).equals(known.bytes) { return true }
+        guard HostAuthority(block.value(at: authority)) != nil else { return false }
+        known.removeAll()
+        known.append(block.value(at: authority))
+        return true
     }
 
     private static func isTarget(_ path: Span<UInt8>) -> Bool {

@@ -66,7 +66,8 @@ struct HTTP2Stream: ~Copyable {
 /// Live streams by id: open addressing over pointers, with a few spare states.
 @safe
 struct HTTP2StreamTable: ~Copyable {
-    private static let spareLimit = 32
+    /// As many as may end in one burst on a busy connection; an idle one gives them back (`shrink`).
+    private static let spareLimit = 256
 
     private var keys: [StreamID] = []
     private var values: [UnsafeMutablePointer<HTTP2Stream>?] = unsafe []

@@ -27,15 +27,4 @@ extension HeaderBlock {
     package func number(_ name: HeaderName) -> Int? { value(of: name).decimal }
 
     package mutating func append(_ name: HeaderName, _ text: borrowing OutputBuffer) { append(name, text.bytes) }
-
-    /// Copies one field of another block.
-    package mutating func append(copying index: Int, of other: borrowing HeaderBlock) {
-        if other.name(at: index) == .other {
-            append(
-                name: other.nameBytes(at: index), value: other.value(at: index), sensitive: other.isSensitive(at: index)
-            )
-        } else {
-            append(other.name(at: index), other.value(at: index), sensitive: other.isSensitive(at: index))
-        }
-    }
 }
