@@ -26,6 +26,40 @@ private func sidecar(_ rest: String, _ environment: [String: String] = [:]) thro
 }
 
 @Suite struct ProxyCommandTests {
+    @Test func takingOverNeedsAPlaceToDoItAt() throws {
+        let plain = try gateway("--state-dir /s --advertise 203.0.113.10 -").proxy
+        #expect(plain.handover == .init() && plain.limits == .init())
+        let next = try gateway("--state-dir /s --advertise 203.0.113.10 --takeover").proxy
+        #expect(next.handover.takes && next.handover.path == nil)
+        #expect(
+            try gateway("--state-dir /s --advertise 203.0.113.10", ["MESHFED_TAKEOVER": "1"]).proxy.handover.takes)
+        let files = "--snapshot s --svid c --key k"
+        #expect(throws: SettingsError.self) { try gateway("\(files) --takeover") }
+        #expect(throws: SettingsError.self) { try gateway("--state-dir /s", ["MESHFED_TAKEOVER": "perhaps"]) }
+        #expect(throws: SettingsError.self) {
+            try gateway("\(files) --handover /\(String(repeating: "x", count: 103))")
+        }
+        let standalone = try gateway("\(files) --takeover --handover /run/g.sock").proxy
+        #expect(standalone.handover.takes && standalone.handover.path == "/run/g.sock")
+    }
+
+    @Test func limitsAreNumbersAndSizes() throws {
+        let limits = try gateway(
+            "--snapshot s --svid c --key k --max-connections 1000 --max-requests 2000 --memory-limit 256MiB"
+        ).proxy.limits
+        #expect(limits == .init(connections: 1_000, requests: 2_000, memory: 268_435_456))
+        for (text, bytes) in [("268435456", 268_435_456), ("65536KiB", 67_108_864), ("2GiB", 2_147_483_648)] {
+            #expect(
+                try gateway("--snapshot s --svid c --key k --memory-limit \(text)").proxy.limits.memory == bytes)
+        }
+        for text in ["1MiB", "256MB", "-1", "1.5GiB", "9999999999999GiB", "MiB", "99999999999999", "2000GiB"] {
+            #expect(throws: SettingsError.self, "\(text)") {
+                try gateway("--snapshot s --svid c --key k --memory-limit \(text)")
+            }
+        }
+        #expect(throws: SettingsError.self) { try gateway("--snapshot s --svid c --key k --max-connections 1") }
+    }
+
     @Test func gatewayDefaultsAreThoseOfTheContract() throws {
         let settings = try gateway("--state-dir /s --advertise 203.0.113.10 -")
         #expect(settings.listen.description == "[::]:15443")

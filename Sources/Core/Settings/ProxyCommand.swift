@@ -189,7 +189,28 @@ package enum ProxyCommand: Hashable, Sendable {
             workers: try values.integer("workers", in: 1...256) ?? defaultWorkers,
             logFormat: try values.logFormat(),
             grace: try values.duration("grace", in: .zero ... .seconds(3_600)) ?? .seconds(10),
-            knownCertificates: try values.integer("known-certificates", in: 0...4_096) ?? 1_024)
+            knownCertificates: try values.integer("known-certificates", in: 0...4_096) ?? 1_024,
+            handover: try handover(values), limits: try limits(values))
+    }
+
+    private static func handover(_ values: FlagValues) throws(SettingsError) -> ProxySettings.Handover {
+        let path = try values.path("handover")
+        // sun_path of Linux holds 108 bytes; the socket is made beside its place, as PATH.new.
+        if let path, path.isEmpty || path.utf8.count > 103 {
+            throw values.error("handover", "\(shown(path)) is no path of a UNIX socket (at most 103 bytes)")
+        }
+        let takes = try values.flag("takeover")
+        if takes, path == nil, values.has("snapshot") {
+            throw values.error("takeover", "needs --handover beside --snapshot", "--handover /run/meshfed/gw-1.sock")
+        }
+        return ProxySettings.Handover(path: path, takes: takes)
+    }
+
+    private static func limits(_ values: FlagValues) throws(SettingsError) -> ProxySettings.Limits {
+        ProxySettings.Limits(
+            connections: try values.integer("max-connections", in: 16...4_000_000),
+            requests: try values.integer("max-requests", in: 16...16_000_000),
+            memory: try values.size("memory-limit", in: 33_554_432...1_099_511_627_776))
     }
 
     private static func source(_ values: FlagValues) throws(SettingsError) -> ProxySource {

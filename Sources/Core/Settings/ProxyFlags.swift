@@ -93,5 +93,21 @@ enum ProxyFlags {
         FlagDescription(
             "known-certificates", "N", default: "1024", example: "4096",
             "Certificates of verified peers that a worker keeps decoded, about 10 KiB each; 0 to 4096."),
+        FlagDescription(
+            "takeover", nil,
+            "Takes the listeners over from the process that runs with the same --state-dir or --handover; that one drains. Nobody there: starts as usual."
+        ),
+        FlagDescription(
+            "handover", "PATH", default: "handover.sock in --state-dir", example: "/run/meshfed/gw-1.sock",
+            "UNIX socket by which the next process takes over; with --snapshot there is none unless given."),
+        FlagDescription(
+            "max-connections", "N", default: "16384 per worker, or what open files allow", example: "10000",
+            "Connections taken; above it they wait. One caller holds at most as many as are left."),
+        FlagDescription(
+            "max-requests", "N", default: "65536 per worker", example: "20000",
+            "Requests in progress; above it 503 overload. One caller holds at most as many as are left."),
+        FlagDescription(
+            "memory-limit", "SIZE", default: "that of the cgroup", example: "256MiB",
+            "Resident memory, 32MiB to 1024GiB: load is shed from 75 % on, in stages."),
     ]
 }

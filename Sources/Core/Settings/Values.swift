@@ -71,13 +71,46 @@ package struct ProxySettings: Hashable, Sendable {
     package let grace: Duration
     /// Leaves of verified peers that a worker keeps decoded.
     package let knownCertificates: Int
+    package let handover: Handover
+    package let limits: Limits
+
+    /// How one process hands its listeners to the next.
+    package struct Handover: Hashable, Sendable {
+        /// The UNIX socket for it; nil: `handover.sock` in the state directory, none without one.
+        package var path: String?
+        /// Take the listeners over from the process that runs.
+        package var takes = false
+
+        package init(path: String? = nil, takes: Bool = false) {
+            self.path = path
+            self.takes = takes
+        }
+    }
+
+    /// What the process may use; nil: as much as machine and cgroup allow.
+    package struct Limits: Hashable, Sendable {
+        /// Connections that others opened.
+        package var connections: Int?
+        /// Requests in progress.
+        package var requests: Int?
+        /// Bytes of resident memory.
+        package var memory: Int?
+
+        package init(connections: Int? = nil, requests: Int? = nil, memory: Int? = nil) {
+            self.connections = connections
+            self.requests = requests
+            self.memory = memory
+        }
+    }
 
     package init(
         source: ProxySource, bundles: [BundleFile], locality: Locality, admin: AdminAddress, metrics: ListenAddress,
         ready: ListenAddress, workers: Int? = nil, logFormat: LogFormat, grace: Duration,
-        knownCertificates: Int = 1_024
+        knownCertificates: Int = 1_024, handover: Handover = Handover(), limits: Limits = Limits()
     ) {
         self.knownCertificates = knownCertificates
+        self.handover = handover
+        self.limits = limits
         self.source = source
         self.bundles = bundles
         self.locality = locality

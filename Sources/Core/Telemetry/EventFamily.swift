@@ -20,6 +20,8 @@ package enum EventFamily: UInt8, Sendable, CaseIterable {
     case connections
     /// Calls without mTLS that came to the app: destination service, `allowed` or `refused`.
     case plaintext
+    /// A limit of this process was met and its answer given: limit.
+    case limitsReached
 
     package var name: StaticString {
         switch self {
@@ -33,6 +35,7 @@ package enum EventFamily: UInt8, Sendable, CaseIterable {
         case .glitches: "meshfed_http2_glitches"
         case .connections: "meshfed_connections"
         case .plaintext: "meshfed_plaintext_requests"
+        case .limitsReached: "meshfed_limits_reached"
         }
     }
 
@@ -48,6 +51,7 @@ package enum EventFamily: UInt8, Sendable, CaseIterable {
         case .glitches: "HTTP/2 frames that are of no use and cost more than they cost the peer."
         case .connections: "Connections accepted."
         case .plaintext: "Requests (TCP: connections) without mTLS that came for a service."
+        case .limitsReached: "Requests, connections and pauses of listeners by the limit that called for them."
         }
     }
 
@@ -63,6 +67,7 @@ package enum EventFamily: UInt8, Sendable, CaseIterable {
         case .glitches: ["side", "kind"]
         case .connections: ["listener"]
         case .plaintext: ["destination_service", "decision"]
+        case .limitsReached: ["limit"]
         }
     }
 
@@ -79,7 +84,7 @@ package enum EventFamily: UInt8, Sendable, CaseIterable {
 
     var labelCount: Int {
         switch self {
-        case .connections: 1
+        case .connections, .limitsReached: 1
         case .plaintext, .limitDecisions, .originRefused, .ejections, .handshakeFailures, .peerFaults, .glitches: 2
         case .failovers, .retries: 3
         }

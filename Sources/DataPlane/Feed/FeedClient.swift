@@ -75,6 +75,7 @@ package final class FeedClient {
     private var tick = RPCTimer.none
     private var isStarted = false
     private var isDraining = false
+    private var isRetired = false
     private var reportedAt = Instant.zero
     private var plaintext: [PlaintextCount]?
     private var plaintextTold: [PlaintextCount]?
@@ -110,6 +111,9 @@ package final class FeedClient {
         isDraining = true
         send(.draining)
     }
+
+    /// Another process of this name has the state directory: listens on until the end, and neither writes nor reports.
+    package func retire() { isRetired = true }
 
     package func stop() {
         isStarted = false
@@ -155,6 +159,7 @@ package final class FeedClient {
     }
 
     private func store(_ bytes: [UInt8]) {
+        if isRetired { return }
         do throws(FeedError) {
             try directory.write(Self.file, SnapshotFile.encode(serialized: bytes, sha256: SHA256.hash))
         } catch { onProblem?("the last good snapshot is not stored: \(error)") }
@@ -284,7 +289,7 @@ package final class FeedClient {
         }
         lastFailure = failure
         if wasConnected { onState?() }
-        guard isStarted else { return }
+        guard isStarted, !isRetired else { return }
         later(backoff.next())
     }
 
@@ -306,7 +311,7 @@ package final class FeedClient {
     }
 
     private func sendHealth() {
-        guard isConnected else { return }
+        guard isConnected, !isRetired else { return }
         for part in health.changes(limit: CodingLimits.healthPerFrame) { send(.health(part)) }
     }
 

@@ -14,6 +14,16 @@ package struct HostPlan {
             self.address = address
             self.entry = entry
         }
+
+        /// What two processes of one proxy call the listener by: as it was asked for, not as it was bound.
+        var name: String {
+            switch entry {
+            case .mesh: "mesh \(address)"
+            case .explicit: "explicit \(address)"
+            case .outboundTCP(let host): "tcp \(address)=\(String(decoding: host, as: UTF8.self))"
+            case .inboundPlain(let port): "plain \(address)=\(port)"
+            }
+        }
     }
 
     /// `gateway` or `sidecar`: the first word of what is printed.

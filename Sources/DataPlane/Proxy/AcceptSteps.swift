@@ -10,7 +10,7 @@ extension Worker {
     /// `shares`: what another worker has more room for is handed over.
     mutating func acceptAll(_ listener: Handle, shares: Bool = true) {
         var taken = 0
-        while taken < 64, listeners.contains(listener),
+        while taken < 64, listeners.contains(listener), mayAccept(),
             let accepted = listeners[listener].accept(now: reactor.now)
         {
             let peer = accepted.peer
@@ -25,6 +25,7 @@ extension Worker {
             if !other.post(.adopt(descriptor: descriptor, role: role, peer: peer)) { _ = Socket(adopting: descriptor) }
         }
         if listeners.contains(listener), listeners[listener].isPaused {
+            countLimit(.descriptors)
             reactor.forget(listeners[listener].descriptor)
         }
     }
@@ -47,6 +48,7 @@ extension Worker {
     /// Listens again after a pause.
     mutating func resumeListeners() {
         for handle in listeners.handles where listeners[handle].isPaused && listeners[handle].resume(now: reactor.now) {
+            if isHoldingBack { continue }
             do throws(SocketError) {
                 try watchListener(handle)
             } catch {
@@ -88,6 +90,10 @@ extension Worker {
         }
         let connection = DownstreamConnection(transport, phase: phase, peer: peer, now: now)
         guard let handle = inbound.insert(Inbound(connection, entry: entry)) else { return }
+        if phase == .handshake {
+            inbound[handle].isHandshaking = true
+            handshaking += 1
+        }
         watchInbound(handle)
         guard inbound.contains(handle) else { return }
         if case .outboundTCP(let host) = entry { startOutboundTCP(handle, host: host) }

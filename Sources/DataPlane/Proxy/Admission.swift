@@ -360,6 +360,9 @@ extension Worker {
     mutating func knowCaller(_ handle: Handle, _ caller: SPIFFEID) {
         guard inbound.contains(handle), inbound[handle].caller != caller else { return }
         inbound[handle].caller = caller
+        let account = shares.retain(caller)
+        shares.release(inbound[handle].callerAccount)
+        inbound[handle].callerAccount = account
         inbound[handle].callerLabel = metrics.intern(caller.bytes)
         inbound[handle].callerKey = CallerKey(caller)
     }

@@ -32,6 +32,8 @@ struct Exchange: ~Copyable {
     let stream: StreamID
     var phase = Phase.waiting
     var route = Route.mesh
+    /// What the caller holds of this worker, this exchange among it.
+    var account = CallerShares.Account.none
     /// The request's head as it came; tries are written from it.
     var head: HeaderBlock
     var trailers = HeaderBlock()

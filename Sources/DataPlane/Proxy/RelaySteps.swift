@@ -134,6 +134,7 @@ extension Worker {
             refuseStream(handle, framing, .noRoute)
             return
         }
+        if inbound[handle].isExcess || !takesStreams() { return refuseStream(handle, framing, .overload) }
         let token = headerValue(handle, header, .assertion)
         let hops = headerValue(handle, header, .hops) ?? []
         let authority = headerValue(handle, header, .authority)

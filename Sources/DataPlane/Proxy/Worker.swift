@@ -74,6 +74,19 @@ package struct Worker: ~Copyable {
     /// When draining comes to its second GOAWAY.
     var farewell = Instant.distantFuture
     var nextCalm = Instant.zero
+    var shares = CallerShares()
+    /// Connections with events that wait for the next turn.
+    var deferred: [Handle] = []
+    var turnNumber: UInt64 = 0
+    var pressure = MemoryPressure.calm
+    var memoryBeside = 0
+    var nextMemoryLook = Instant.zero
+    /// TLS handshakes of others in progress, and those of this turn.
+    var handshaking = 0
+    var handshakeTurn: UInt64 = 0
+    var handshakeSteps = 0
+    /// The listeners are not watched: a limit was met.
+    var isHoldingBack = false
 
     package init(settings: WorkerSettings, mailbox: WorkerMailbox) throws(SocketError) {
         let reactor = try Reactor()
@@ -104,9 +117,13 @@ package struct Worker: ~Copyable {
     /// Runs until it has drained.
     package mutating func run() {
         scheduleTick()
+        // What was posted before the start counts before the first connection is taken.
+        readLetters()
         while !isFinished {
-            let isBusy = !dirtyInbound.isEmpty || !dirtyOutbound.isEmpty
+            let isBusy = !dirtyInbound.isEmpty || !dirtyOutbound.isEmpty || !deferred.isEmpty
             reactor.turn(until: isBusy ? reactor.now : nil)
+            beginTurn()
+            watchMemory()
             while let (token, readiness) = reactor.nextReady() { ready(token, readiness) }
             while let token = reactor.nextTimer() { expired(token) }
             settle()
@@ -151,7 +168,9 @@ package struct Worker: ~Copyable {
             case .configure(let configuration): configure(configuration)
             case .adopt(let descriptor, let role, let peer):
                 admitSocket(Socket(adopting: descriptor), role: role, peer: peer)
-            case .drain: drain()
+            case .drain: drain(takesBacklog: true)
+            case .handOver: drain(takesBacklog: false)
+            case .memory(let beside): memoryBeside = beside
             case .hold(let instant): reactor.hold(at: instant)
             case .drainInbound: drainInbound()
             case .report(let answer):
@@ -159,7 +178,7 @@ package struct Worker: ~Copyable {
                     WorkerReport(
                         metrics: metrics.snapshot(), connections: inbound.count, exchanges: exchanges.count,
                         unhealthy: health.unhealthyEndpoints(), healthChanges: health.changes,
-                        generation: configuration?.generation ?? 0, plaintext: plaintext))
+                        generation: configuration?.generation ?? 0, plaintext: plaintext, pressure: pressure))
             }
         }
     }
@@ -199,14 +218,18 @@ package struct Worker: ~Copyable {
         }
     }
 
-    private mutating func drain() {
+    private mutating func drain(takesBacklog: Bool) {
         guard !isDraining else { return }
         // What the kernel accepted for us is served: closing the listener would reset it.
-        for handle in listeners.handles { acceptAll(handle, shares: false) }
+        if takesBacklog { for handle in listeners.handles { acceptAll(handle, shares: false) } }
         isDraining = true
         drainEnd = reactor.now + settings.grace
         farewell = reactor.now + Self.roundTrip
-        for handle in listeners.handles { listeners.remove(handle) }
+        for handle in listeners.handles {
+            // Closing alone would not do: another process may have the socket too.
+            reactor.forget(listeners[handle].descriptor)
+            listeners.remove(handle)
+        }
         for handle in inbound.handles where inbound[handle].connection.link.isHTTP {
             inbound[handle].connection.link.session?.goAway()
             markInbound(handle)

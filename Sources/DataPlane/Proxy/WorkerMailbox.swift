@@ -15,6 +15,10 @@ package enum WorkerLetter: Sendable {
     case drain
     /// Time stands still there: what a timeout does shows without waiting for it.
     case hold(Instant)
+    /// As `drain`, but another process has the listeners: what waits on them is its.
+    case handOver
+    /// Memory that counts against the limit beside the resident one: what the kernel holds for the process's sockets.
+    case memory(beside: Int)
     /// Answer with a report, on the worker's thread.
     case report(@Sendable (WorkerReport) -> Void)
 }
@@ -29,6 +33,7 @@ package struct WorkerReport: Sendable {
     package let generation: UInt32
     /// What came without an identity, by service.
     package let plaintext: [PlaintextCount]
+    package let pressure: MemoryPressure
 }
 
 /// The only way into a worker from other threads.

@@ -52,6 +52,8 @@ package struct WorkerSettings: Sendable {
     package var probes: [ProbePath] = []
     /// Leaves of verified peers that are kept decoded (decision 0043).
     package var knownCertificates = 1_024
+    /// Bytes of resident memory that the process may use; 0: no bound.
+    package var memoryLimit = 0
     /// The workers of a gateway, this one among them: each new connection goes to the one with the fewest. Empty: it stays.
     package var crew: [WorkerMailbox] = []
 

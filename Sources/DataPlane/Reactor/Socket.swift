@@ -158,6 +158,13 @@ package struct ListenerSocket: ~Copyable {
         return ListenerSocket(socket, bound)
     }
 
+    /// The address that a listening descriptor is bound to.
+    package static func address(of descriptor: Int32) -> SocketAddress? {
+        var raw = clinux_address()
+        // SAFETY: written during the call only.
+        return unsafe clinux_local_address(descriptor, &raw) < 0 ? nil : SocketAddress(raw)
+    }
+
     /// Gives the descriptor away, to be adopted by the worker that will accept on it.
     package consuming func release() -> Int32 { socket.release() }
 

@@ -90,6 +90,25 @@ int clinux_affinity_count(void);
 int clinux_cgroup_cpus(void);
 int clinux_raise_descriptor_limit(void);
 
+// Whole packets between two processes of one user, each with at most one descriptor.
+int clinux_listen_packets(const char *path);
+// Blocking; reads and writes give up after so many milliseconds.
+int clinux_connect_packets(const char *path, int milliseconds);
+// `passed` is -1 for none.
+ssize_t clinux_send_packet(int fd, const void *bytes, size_t count, int passed);
+// 0 at the end. *passed is the descriptor that came, close-on-exec, or -1.
+ssize_t clinux_receive_packet(int fd, void *bytes, size_t room, int *passed);
+
+// The smallest memory limit of the cgroups that hold this process (v2 or v1); 0 where there is none. Once, before threads.
+int64_t clinux_memory_limit(void);
+// What that cgroup uses without the page cache; 0 where it cannot be read.
+int64_t clinux_cgroup_memory(void);
+// Resident memory of this process.
+int64_t clinux_resident_memory(void);
+int clinux_open_descriptors(void);
+// Gives free memory back to the kernel.
+void clinux_trim_memory(void);
+
 int clinux_lock_file(const char *path);
 const char *clinux_error_text(int code);
 typedef void (*clinux_thread_body)(void *context);
