@@ -22,7 +22,9 @@ extension Worker {
             }
             let descriptor = accepted.takeSocket().release()
             other.load.add(1, ordering: .relaxed)
-            if !other.post(.adopt(descriptor: descriptor, role: role, peer: peer)) { _ = Socket(adopting: descriptor) }
+            if !other.post(.adopt(descriptor: descriptor, role: role, peer: peer)) {
+                admitSocket(Socket(adopting: descriptor), role: role, peer: peer)
+            }
         }
         if listeners.contains(listener), listeners[listener].isPaused {
             countLimit(.descriptors)
@@ -66,7 +68,8 @@ extension Worker {
 
     mutating func admitSocket(_ socket: consuming Socket, role: Int, peer: SocketAddress?) {
         let now = reactor.now
-        guard role < settings.entries.count, !inbound.isFull, !isDraining else { return }
+        // While draining only what was accepted before comes here: it waited in a mailbox, and its peer knows nothing of it.
+        guard role < settings.entries.count, !inbound.isFull else { return }
         let entry = settings.entries[role]
         socket.setNoDelay()
         let phase: DownstreamConnection.Phase

@@ -148,6 +148,7 @@ extension Worker {
             inbound[handle].connection.link.session = HTTPSession.http1(role: .server, limits: limits)
         }
         inbound[handle].connection.phase = .http
+        if isDraining, http2 { inbound[handle].connection.link.session?.goAway() }
         markInbound(handle)
     }
 

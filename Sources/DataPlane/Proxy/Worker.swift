@@ -31,6 +31,8 @@ package struct Worker: ~Copyable {
     static let tick = Duration.milliseconds(250)
     /// Request bodies kept for repeating, over all exchanges of the worker.
     static let keptLimit = 67_108_864
+    /// Who connected so short a time before the second GOAWAY may still be shaking hands on a machine under load.
+    static let lateHandshake = Duration.seconds(3)
     /// Between the two GOAWAYs of a drain: more than a round trip anywhere.
     static let roundTrip = Duration.seconds(1)
 
@@ -127,13 +129,17 @@ package struct Worker: ~Copyable {
             while let (token, readiness) = reactor.nextReady() { ready(token, readiness) }
             while let token = reactor.nextTimer() { expired(token) }
             settle()
-            mailbox.load.store(inbound.count, ordering: .relaxed)
+            // Nobody hands a connection to a worker that drains.
+            mailbox.load.store(isDraining ? .max / 2 : inbound.count, ordering: .relaxed)
             if let sink = settings.logSink { log.flush(to: sink) }
         }
     }
 
     private var isFinished: Bool {
-        isDraining && (reactor.now >= drainEnd || (inbound.count == 0 && exchanges.count == 0 && relays.count == 0))
+        guard isDraining, reactor.now < drainEnd else { return isDraining }
+        // Another worker may just have handed over what it accepted.
+        if !settings.crew.isEmpty, reactor.now < farewell, farewell != .distantFuture { return false }
+        return inbound.count == 0 && exchanges.count == 0 && relays.count == 0
     }
 
     private mutating func ready(_ token: Token, _ readiness: Readiness) {
@@ -244,6 +250,7 @@ package struct Worker: ~Copyable {
             case .http:
                 inbound[handle].connection.link.session?.shutdown(code: 0)
                 markInbound(handle)
+            case .handshake where inbound[handle].connection.acceptedAt + Self.lateHandshake > reactor.now: break
             case .handshake, .detect, .header: closeInbound(handle, abort: false)
             case .relay, .closing: break
             }
