@@ -14,12 +14,12 @@ import Wire
                 + "link \(MemoryLayout<HTTPLink>.stride), head \(MemoryLayout<HeaderBlock>.stride), "
                 + "session \(MemoryLayout<HTTPSession>.stride)")
         #expect(ElementSizes.inbound <= 640)
-        #expect(ElementSizes.outbound <= 640)
-        #expect(ElementSizes.exchange <= 1_280)
-        #expect(ElementSizes.relay <= 640)
-        #expect(MemoryLayout<Transport>.stride <= 256)
-        #expect(MemoryLayout<HTTPLink>.stride <= 320)
-        #expect(MemoryLayout<HTTPSession>.stride <= 64)
-        #expect(MemoryLayout<HeaderBlock>.stride <= 256)
+        #expect(ElementSizes.outbound <= 448)
+        #expect(ElementSizes.exchange <= 704)
+        #expect(ElementSizes.relay <= 384)
+        #expect(MemoryLayout<Transport>.stride <= 160)
+        #expect(MemoryLayout<HTTPLink>.stride <= 192)
+        #expect(MemoryLayout<HTTPSession>.stride <= 32)
+        #expect(MemoryLayout<HeaderBlock>.stride <= 128)
     }
 }
