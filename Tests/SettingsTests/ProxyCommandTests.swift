@@ -83,7 +83,7 @@ private func sidecar(_ rest: String, _ environment: [String: String] = [:]) thro
         ("", "meshfed-proxy: no command; try meshfed-proxy --help"),
         ("gateway", "meshfed-proxy: gateway needs a verb; try meshfed-proxy gateway run --help"),
         ("gateway start", "\"gateway start\" is no command"),
-        ("redirect --print", "redirect is not available in this version"),
+        ("redirect", "redirect needs a verb; try --print, --apply or --remove"),
         ("--frob", "\"--frob\" is not expected here"),
         ("gateway run --name gw-1 extra", "\"extra\" is not expected here"),
         ("gateway run --name gw-1 --listn x", "--listn: is unknown; try --listen"),

@@ -111,7 +111,7 @@ package struct FlagValues: Sendable {
     }
 
     /// Decimal digits only: no sign, no space, no leading zero.
-    private static func number(_ text: String) -> Int? {
+    static func number(_ text: String) -> Int? {
         let bytes = Array(text.utf8)
         guard let first = bytes.first, bytes.count <= 9, first != 0x30 || bytes.count == 1 else { return nil }
         var value = 0

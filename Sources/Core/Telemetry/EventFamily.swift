@@ -12,8 +12,14 @@ package enum EventFamily: UInt8, Sendable, CaseIterable {
     case ejections
     /// Handshakes that ended in an error: side (`downstream`, `upstream`), reason.
     case handshakeFailures
+    /// What peers did wrong on the wire, after the handshake: side (`downstream`, `upstream`), reason.
+    case peerFaults
+    /// Frames of HTTP/2 that cost us more than the peer: side, kind.
+    case glitches
     /// Connections taken: listener.
     case connections
+    /// Calls without mTLS that came to the app: destination service, `allowed` or `refused`.
+    case plaintext
 
     package var name: StaticString {
         switch self {
@@ -23,7 +29,10 @@ package enum EventFamily: UInt8, Sendable, CaseIterable {
         case .retries: "meshfed_retries"
         case .ejections: "meshfed_ejections"
         case .handshakeFailures: "meshfed_handshake_failures"
+        case .peerFaults: "meshfed_peer_faults"
+        case .glitches: "meshfed_http2_glitches"
         case .connections: "meshfed_connections"
+        case .plaintext: "meshfed_plaintext_requests"
         }
     }
 
@@ -35,7 +44,10 @@ package enum EventFamily: UInt8, Sendable, CaseIterable {
         case .retries: "Tries after the first, by the reason of the failed one."
         case .ejections: "Endpoints taken out of balancing."
         case .handshakeFailures: "TLS handshakes that failed."
+        case .peerFaults: "Connections and requests ended because of what the peer sent."
+        case .glitches: "HTTP/2 frames that are of no use and cost more than they cost the peer."
         case .connections: "Connections accepted."
+        case .plaintext: "Requests (TCP: connections) without mTLS that came for a service."
         }
     }
 
@@ -47,7 +59,10 @@ package enum EventFamily: UInt8, Sendable, CaseIterable {
         case .retries: ["destination_service", "reason", "budget"]
         case .ejections: ["destination_service", "reason"]
         case .handshakeFailures: ["side", "reason"]
+        case .peerFaults: ["side", "reason"]
+        case .glitches: ["side", "kind"]
         case .connections: ["listener"]
+        case .plaintext: ["destination_service", "decision"]
         }
     }
 
@@ -65,7 +80,7 @@ package enum EventFamily: UInt8, Sendable, CaseIterable {
     var labelCount: Int {
         switch self {
         case .connections: 1
-        case .limitDecisions, .originRefused, .ejections, .handshakeFailures: 2
+        case .plaintext, .limitDecisions, .originRefused, .ejections, .handshakeFailures, .peerFaults, .glitches: 2
         case .failovers, .retries: 3
         }
     }

@@ -18,6 +18,10 @@ internal import TLS
 package final class ProxyHost {
     /// How often the workers' view of the endpoints is gathered for the broker.
     private static let healthInterval = Duration.milliseconds(500)
+    /// How often a sidecar's counts of plaintext are.
+    private static let plaintextInterval = Duration.seconds(5)
+    /// How often it is looked whether the app has ended.
+    private static let appInterval = Duration.milliseconds(200)
 
     /// Descriptors kept for what is no proxied connection.
     private static let ownDescriptors = 96
@@ -39,7 +43,11 @@ package final class ProxyHost {
     private var generation: UInt32 = 0
     private var adminText = ""
     private var isReadyTold = false
+    private var isTrimming = false
     private var isDraining = false
+    /// The workers were told to end.
+    private var isEnding = false
+    private var appDeadline = Instant.zero
     private var workersLeft: Int
     private let startedAt: Int64
 
@@ -70,6 +78,8 @@ package final class ProxyHost {
             logFormat: plan.proxy.logFormat == .json ? .json : .text, sampleSeed: UInt64.random(in: 1 ... .max))
         settings.logSink = sink
         settings.grace = plan.proxy.grace
+        settings.capturesInbound = plan.capture.isOn
+        settings.probes = plan.capture.probes
         settings.knownCertificates = plan.proxy.knownCertificates
         // Every connection that comes in may need one that goes out; listeners, pages, feed and files have theirs.
         let room = max(16, (descriptors - Self.ownDescriptors) / 2 / count)
@@ -139,7 +149,9 @@ package final class ProxyHost {
         try openPages()
         do throws(RPCSetupError) {
             try loop.onSignal { [unowned self] signal in
-                if signal == SIGTERM || signal == SIGINT || signal == SIGQUIT { drain() }
+                if signal == SIGTERM || signal == SIGINT || signal == SIGQUIT {
+                    drain(waitsForApp: plan.capture.drain > .zero && !isDraining)
+                }
             }
         } catch {
             throw HostFailure("\(error)")
@@ -163,7 +175,7 @@ package final class ProxyHost {
             throw HostFailure("\(error)", status: error.kind == .token ? 65 : 1)
         }
         feed?.start()
-        if plan.isGateway, feed != nil { gatherHealth() }
+        if feed != nil { if plan.isGateway { gatherHealth() } else { gatherPlaintext() } }
         loop.run()
         if let sink { _ = sink.finish(within: .seconds(1)) }
         if let fatal { throw fatal }
@@ -227,11 +239,24 @@ package final class ProxyHost {
                 snapshot: snapshot, ownRole: plan.ownRole(snapshot), trust: trust, svid: svid, generation: generation,
                 limits: plan.isGateway ? limits : nil)
             configuration = fresh
+            plan.onSnapshot?(snapshot)
             crew.post(.configure(fresh))
             limits.reconcile(with: fresh.table)
             tellReady()
+            trimSoon()
         } catch {
             Notice.write("\(plan.word): the snapshot is not used: \(error)")
+        }
+    }
+
+    /// Decoding and building leave more free memory behind than the result takes: it goes back to the kernel once the workers
+    /// have let the old snapshot go.
+    private func trimSoon() {
+        guard !isTrimming else { return }
+        isTrimming = true
+        loop.after(.seconds(1)) { [unowned self] in
+            isTrimming = false
+            Machine.trim()
         }
     }
 
@@ -277,6 +302,18 @@ package final class ProxyHost {
             for endpoint in report.unhealthy where view[endpoint] != nil { view[endpoint] = false }
         }
         feed?.report(health: view)
+    }
+
+    /// Says when `strict` is safe: the broker hears of every request without an identity.
+    private func gatherPlaintext() {
+        crew.gather(loop) { [unowned self] reports in
+            var counts: [ServiceID: PlaintextCount] = [:]
+            for tally in reports.flatMap(\.plaintext) {
+                counts[tally.service, default: PlaintextCount(service: tally.service, last: tally.last)].add(tally)
+            }
+            feed?.report(plaintext: Array(counts.values))
+            loop.after(Self.plaintextInterval) { [unowned self] in if !isDraining { gatherPlaintext() } }
+        }
     }
 
     // MARK: Pages
@@ -363,15 +400,31 @@ package final class ProxyHost {
 
     // MARK: The end
 
-    /// Readiness goes, the broker hears it, the workers let what is under way end.
-    private func drain() {
-        guard !isDraining else { return }
-        isDraining = true
-        Notice.write("\(plan.word): draining")
-        feed?.drain()
+    /// Readiness goes, the broker hears it, the workers let what is under way end. A second signal, or `quitquitquit`, is
+    /// the end of waiting for the app.
+    private func drain(waitsForApp: Bool = false) {
+        if !isDraining {
+            isDraining = true
+            Notice.write("\(plan.word): draining")
+            feed?.drain()
+            if waitsForApp {
+                crew.post(.drainInbound)
+                appDeadline = loop.now + plan.capture.drain
+                return awaitApp()
+            }
+        }
+        guard !isEnding else { return }
+        isEnding = true
         crew.post(.drain)
         // Should a worker hang, the grace period ends the process all the same.
         loop.after(plan.proxy.grace + .seconds(1)) { [unowned self] in stop() }
+    }
+
+    /// Outbound goes on as long as the app has a socket in this network namespace, up to the deadline.
+    private func awaitApp() {
+        guard !isEnding else { return }
+        guard loop.now < appDeadline, PodSockets.hasOthers() else { return drain() }
+        loop.after(Self.appInterval) { [unowned self] in awaitApp() }
     }
 
     private func workerEnded() {

@@ -24,6 +24,7 @@ package struct Worker: ~Copyable {
         case outbound
         case exchange
         case tick
+        case arrival
     }
 
     /// How often timeouts that need no precision are looked at, and due probes sent.
@@ -46,6 +47,9 @@ package struct Worker: ~Copyable {
     var outbound: Slab<Outbound>
     var exchanges: Slab<Exchange>
     var relays: Slab<Relay>
+    var arrivals: Slab<Arrival>
+    /// One for each service that the workload has served in plaintext: few.
+    var plaintext: [PlaintextCount] = []
     var pool = ConnectionPool()
     var targets = TargetCache()
     var health: Health
@@ -55,6 +59,7 @@ package struct Worker: ~Copyable {
     var metrics = WorkerMetrics()
     var labels: RouteLabels?
     var log: AccessLog
+    var faults = FaultGate()
     var random: RandomBits
     var dirtyInbound: [Handle] = []
     var dirtyOutbound: [Handle] = []
@@ -81,6 +86,7 @@ package struct Worker: ~Copyable {
         outbound = Slab(capacity: settings.maximumConnections)
         exchanges = Slab(capacity: settings.maximumExchanges)
         relays = Slab(capacity: settings.maximumConnections)
+        arrivals = Slab(capacity: settings.capturesInbound ? settings.maximumConnections : 1)
         health = Health(probesIdle: settings.isGateway)
         log = AccessLog(format: settings.logFormat)
         random = RandomBits(seed: settings.sampleSeed)
@@ -119,6 +125,7 @@ package struct Worker: ~Copyable {
         case .listener: acceptAll(token.handle)
         case .inbound: inboundReady(token.handle, readiness)
         case .outbound: outboundReady(token.handle, readiness)
+        case .arrival: judgeArrival(token.handle, isLate: false)
         case .exchange, .tick, .none: break
         }
     }
@@ -126,6 +133,7 @@ package struct Worker: ~Copyable {
     private mutating func expired(_ token: Token) {
         switch Kind(rawValue: token.kind) {
         case .exchange: exchangeTimer(token.handle)
+        case .arrival: judgeArrival(token.handle, isLate: true)
         case .tick:
             sweep()
             scheduleTick()
@@ -144,12 +152,14 @@ package struct Worker: ~Copyable {
             case .adopt(let descriptor, let role, let peer):
                 admitSocket(Socket(adopting: descriptor), role: role, peer: peer)
             case .drain: drain()
+            case .hold(let instant): reactor.hold(at: instant)
+            case .drainInbound: drainInbound()
             case .report(let answer):
                 answer(
                     WorkerReport(
                         metrics: metrics.snapshot(), connections: inbound.count, exchanges: exchanges.count,
                         unhealthy: health.unhealthyEndpoints(), healthChanges: health.changes,
-                        generation: configuration?.generation ?? 0))
+                        generation: configuration?.generation ?? 0, plaintext: plaintext))
             }
         }
     }
@@ -213,6 +223,21 @@ package struct Worker: ~Copyable {
                 markInbound(handle)
             case .handshake, .detect, .header: closeInbound(handle, abort: false)
             case .relay, .closing: break
+            }
+        }
+    }
+
+    /// What comes to the app is drained; its own calls go on until it has ended.
+    private mutating func drainInbound() {
+        for handle in listeners.handles where settings.entries[listeners[handle].role].isInbound {
+            listeners.remove(handle)
+        }
+        for handle in inbound.handles where inbound.contains(handle) && inbound[handle].entry.isInbound {
+            if inbound[handle].connection.link.isHTTP {
+                inbound[handle].connection.link.session?.goAway()
+                markInbound(handle)
+            } else if inbound[handle].connection.phase != .relay {
+                closeInbound(handle, abort: false)
             }
         }
     }

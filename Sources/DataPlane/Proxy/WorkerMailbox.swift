@@ -9,8 +9,12 @@ package enum WorkerLetter: Sendable {
     case configure(ProxyConfiguration)
     /// A connection that another worker accepted; the descriptor is the receiver's to close.
     case adopt(descriptor: Int32, role: Int, peer: SocketAddress?)
+    /// As `drain`, for what comes to the app; what the app itself calls goes on.
+    case drainInbound
     /// No new connections, GOAWAY to all, end when the last one is gone or the grace period is over.
     case drain
+    /// Time stands still there: what a timeout does shows without waiting for it.
+    case hold(Instant)
     /// Answer with a report, on the worker's thread.
     case report(@Sendable (WorkerReport) -> Void)
 }
@@ -23,6 +27,8 @@ package struct WorkerReport: Sendable {
     package let unhealthy: [EndpointID]
     package let healthChanges: UInt64
     package let generation: UInt32
+    /// What came without an identity, by service.
+    package let plaintext: [PlaintextCount]
 }
 
 /// The only way into a worker from other threads.
