@@ -13,13 +13,13 @@ import Wire
                 + "relay \(ElementSizes.relay), transport \(MemoryLayout<Transport>.stride), "
                 + "link \(MemoryLayout<HTTPLink>.stride), head \(MemoryLayout<HeaderBlock>.stride), "
                 + "session \(MemoryLayout<HTTPSession>.stride)")
-        #expect(ElementSizes.inbound <= 640)
-        #expect(ElementSizes.outbound <= 448)
-        #expect(ElementSizes.exchange <= 704)
-        #expect(ElementSizes.relay <= 384)
-        #expect(MemoryLayout<Transport>.stride <= 160)
-        #expect(MemoryLayout<HTTPLink>.stride <= 192)
-        #expect(MemoryLayout<HTTPSession>.stride <= 32)
-        #expect(MemoryLayout<HeaderBlock>.stride <= 128)
+        #expect(ElementSizes.inbound <= 1_024)
+        #expect(ElementSizes.outbound <= 512)
+        #expect(ElementSizes.exchange <= 832)
+        #expect(ElementSizes.relay <= 448)
+        #expect(MemoryLayout<Transport>.stride <= 192)
+        #expect(MemoryLayout<HTTPLink>.stride <= 256)
+        #expect(MemoryLayout<HTTPSession>.stride <= 64)
+        #expect(MemoryLayout<HeaderBlock>.stride <= 160)
     }
 }
