@@ -7,7 +7,11 @@ SHELL := /bin/bash
 .SHELLFLAGS := -o pipefail -c
 JOBS ?= $(shell nproc)
 RELEASE := .build-release
-FLAGS := -c release --static-swift-stdlib --scratch-path $(RELEASE) -j $(JOBS)
+# Most of an idle proxy's memory is pages of its own file (docs/decisions/0051): no names for others to find, equal functions once,
+# short relocations, and of libstdc++ only what the Swift runtime calls.
+LEAN := -Xswiftc -use-ld=lld -Xlinker --no-export-dynamic -Xlinker --icf=safe -Xlinker -z -Xlinker pack-relative-relocs \
+    -Xswiftc -L -Xswiftc $(CURDIR)/$(RELEASE)/static -Xswiftc -Xclang-linker -Xswiftc -static-libgcc
+FLAGS := -c release --static-swift-stdlib --scratch-path $(RELEASE) -j $(JOBS) $(LEAN)
 SEEDS ?= 1000
 EACH ?= 60
 # Suites that `make sanitize` runs against a proxy that was built with a sanitizer: those that send it wrong bytes, and plain ones.
@@ -28,6 +32,7 @@ install-build:
 
 build: install-build
 	@echo "building the programs (release, static Swift library); a first build takes some minutes"
+	@mkdir -p $(RELEASE)/static && ln -sf "$$(clang -print-file-name=libstdc++.a)" $(RELEASE)/static/libstdc++.a
 	@swift build $(FLAGS) --product meshfed-proxy 2>&1 | $(QUIET) && \
 	    swift build $(FLAGS) --product meshfed 2>&1 | $(QUIET) && echo "build: $$SECONDS s"
 

@@ -119,7 +119,8 @@ let package = Package(
         tests("Settings", ["MeshModel"]),
         tests("ControlCoding", ["MeshModel"]),
         .target(
-            name: "WireFuzz", dependencies: ["Wire", "Containers"], path: "Tests/Fuzz/Wire", swiftSettings: strict),
+            name: "WireFuzz", dependencies: ["Wire", "Containers", "MeshModel"], path: "Tests/Fuzz/Wire",
+            swiftSettings: strict),
         tests("Wire", ["Containers", "WireFuzz"]),
         tests("Routing", ["MeshModel", "Identity", "Containers", "Telemetry"]),
         tests("Reactor", ["Containers", "MeshModel"]),

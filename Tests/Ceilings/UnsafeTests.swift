@@ -3,12 +3,13 @@ import Testing
 @Suite struct UnsafeTests {
     /// The places that touch memory, C or the kernel (docs/ARCHITECTURE.md, Laws). Generated code is not counted.
     private static let list: [UnsafeUse.Allowance] = [
-        .init(path: "Sources/Core/Containers", limit: 41, why: "slabs, rings and buffers are pointers"),
+        .init(path: "Sources/Core/Containers", limit: 43, why: "slabs, rings and buffers are pointers"),
         .init(path: "Sources/Core/Identity", limit: 200, why: "OpenSSL's certificates and keys"),
         .init(path: "Sources/Core/Telemetry", limit: 17, why: "the log's thread and its lock"),
-        .init(path: "Sources/DataPlane/Wire/HTTP2", limit: 360, why: "nghttp2's session, callbacks and allocator"),
+        .init(path: "Sources/DataPlane/Wire/HTTP2", limit: 383, why: "nghttp2's session, callbacks and allocator"),
         .init(
-            path: "Sources/DataPlane/Wire/Headers", limit: 94, why: "heads lie in one slab; names are compared by words"
+            path: "Sources/DataPlane/Wire/Headers", limit: 106,
+            why: "heads lie in one slab; names are compared by words"
         ),
         .init(path: "Sources/DataPlane/Reactor", limit: 40, why: "the kernel's sockets, epoll and threads"),
         .init(path: "Sources/DataPlane/TLS", limit: 120, why: "OpenSSL's sessions and their buffers"),

@@ -85,6 +85,10 @@ struct Samples {
         settings.failoverExcluded = list(2) { samples, index in samples.cluster(index + 5) }
         settings.connectTimeout = duration()
         settings.perTryTimeout = duration()
+        settings.handshakeTimeout = duration()
+        settings.headersTimeout = duration()
+        settings.connectionIdleTimeout = duration()
+        settings.maximumConnectionAge = duration()
         settings.maximumAttempts = 1 + below(9)
         settings.maximumStaleness = flag() ? duration() : nil
         return settings

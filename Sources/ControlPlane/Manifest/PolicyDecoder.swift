@@ -66,9 +66,17 @@ enum PolicyDecoder {
             guard var mapping else { return }
             defer { mapping.finish() }
             set(.connectTimeout, \.connectTimeout, mapping.optional("connect")) { $0.duration(in: positive) }
+            set(.handshakeTimeout, \.handshakeTimeout, mapping.optional("handshake")) { $0.duration(in: positive) }
+            set(.headersTimeout, \.headersTimeout, mapping.optional("headers")) { $0.duration(in: positive) }
             set(.requestTimeout, \.requestTimeout, mapping.optional("request")) { $0.duration(in: anyTimeout) }
             set(.perTryTimeout, \.perTryTimeout, mapping.optional("perTry")) { $0.duration(in: anyTimeout) }
             set(.idleTimeout, \.idleTimeout, mapping.optional("idle")) { $0.duration(in: positive) }
+            set(.connectionIdleTimeout, \.connectionIdleTimeout, mapping.optional("connectionIdle")) {
+                $0.duration(in: positive)
+            }
+            set(.maximumConnectionAge, \.maximumConnectionAge, mapping.optional("connectionMaxAge")) {
+                $0.duration(in: anyTimeout)
+            }
             if settings.requestTimeout > .zero, settings.perTryTimeout > settings.requestTimeout {
                 mapping.report(
                     "perTry is \(settings.perTryTimeout.gep2257), longer than request with"

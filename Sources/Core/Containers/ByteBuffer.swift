@@ -33,21 +33,46 @@ public struct ByteBuffer: ~Copyable {
 
     @inlinable public mutating func append(_ span: Span<UInt8>) {
         let count = span.count
-        guard count > 0 else { return }
         reserve(count)
-        // SAFETY: `reserve` made room for `count` bytes behind `end`.
+        // SAFETY: `reserve` made room for `count` bytes behind `end`; no span lies in memory that only this buffer writes to.
         unsafe span.withUnsafeBufferPointer { source in
             guard let from = source.baseAddress, let base = unsafe base else { return }
-            unsafe (base + end).update(from: from, count: count)
+            unsafe (base + end).initialize(from: from, count: count)
         }
-        end += count
+        end &+= count
     }
 
     @inlinable public mutating func append(_ byte: UInt8) {
         reserve(1)
         // SAFETY: `reserve` made room.
         if let base = unsafe base { unsafe base[end] = byte }
-        end += 1
+        end &+= 1
+    }
+
+    /// Appends the first `count` (at most eight) bytes of `word` as they lie in memory.
+    @inlinable public mutating func append(word: UInt64, count: Int = 8) {
+        reserve(8)
+        // SAFETY: `reserve` made room for eight bytes.
+        if let base = unsafe base {
+            unsafe UnsafeMutableRawPointer(base + end).storeBytes(of: word, as: UInt64.self)
+        }
+        end &+= Swift.max(0, Swift.min(count, 8))
+    }
+
+    /// Appends `value` as 16 lower-case hexadecimal digits, eight of them at a time.
+    @inlinable public mutating func append(digits value: UInt64) {
+        append(word: Self.hexadecimal(UInt32(truncatingIfNeeded: value >> 32)))
+        append(word: Self.hexadecimal(UInt32(truncatingIfNeeded: value)))
+    }
+
+    /// Eight digits, the first in the lowest byte of memory.
+    @inlinable static func hexadecimal(_ value: UInt32) -> UInt64 {
+        var nibbles = UInt64(value)
+        nibbles = (nibbles | nibbles << 16) & 0x0000_FFFF_0000_FFFF
+        nibbles = (nibbles | nibbles << 8) & 0x00FF_00FF_00FF_00FF
+        nibbles = (nibbles | nibbles << 4) & 0x0F0F_0F0F_0F0F_0F0F
+        let letters = (nibbles &+ 0x0606_0606_0606_0606) >> 4 & 0x0101_0101_0101_0101
+        return (nibbles &+ 0x3030_3030_3030_3030 &+ letters &* 0x27).bigEndian
     }
 
     @inlinable public mutating func append(_ array: [UInt8]) { append(array.span) }
@@ -99,7 +124,7 @@ public struct ByteBuffer: ~Copyable {
     }
 
     @inlinable mutating func reserve(_ more: Int) {
-        if capacity - end < more { grow(more) }
+        if capacity &- end < more { grow(more) }
     }
 
     @usableFromInline mutating func grow(_ more: Int) {

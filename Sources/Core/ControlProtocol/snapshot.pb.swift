@@ -631,169 +631,230 @@ package nonisolated struct ModelExportScope: Sendable {
 }
 
 /// One named service as this cluster knows it.
-package nonisolated struct ModelService: @unchecked Sendable {
+package nonisolated struct ModelService: Sendable {
   // SwiftProtobuf.Message conformance is added in an extension below. See the
   // `Message` and `Message+*Additions` files in the SwiftProtobuf library for
   // methods supported on all messages.
 
   /// Stable for the name over revisions and restarts; unique in the snapshot.
-  package var id: UInt32 {
-    get {_storage._id}
-    set {_uniqueStorage()._id = newValue}
-  }
+  package var id: UInt32 = 0
 
   /// `namespace/name`.
-  package var name: String {
-    get {_storage._name}
-    set {_uniqueStorage()._name = newValue}
-  }
+  package var name: String = String()
 
   /// Its ports.
-  package var ports: [ModelServicePort] {
-    get {_storage._ports}
-    set {_uniqueStorage()._ports = newValue}
-  }
+  package var ports: [ModelServicePort] = []
 
   /// Export by this cluster.
   package var export: ModelExportScope {
-    get {_storage._export ?? ModelExportScope()}
-    set {_uniqueStorage()._export = newValue}
+    get {_export ?? ModelExportScope()}
+    set {_export = newValue}
   }
   /// Returns true if `export` has been explicitly set.
-  package var hasExport: Bool {_storage._export != nil}
+  package var hasExport: Bool {self._export != nil}
   /// Clears the value of `export`. Subsequent reads from it will return its default value.
-  package mutating func clearExport() {_uniqueStorage()._export = nil}
+  package mutating func clearExport() {self._export = nil}
 
   /// True when plain names mean the clusterset name.
-  package var plainNames: Bool {
-    get {_storage._plainNames}
-    set {_uniqueStorage()._plainNames = newValue}
-  }
+  package var plainNames: Bool = false
 
   /// Local endpoints.
-  package var endpoints: [ModelEndpoint] {
-    get {_storage._endpoints}
-    set {_uniqueStorage()._endpoints = newValue}
-  }
+  package var endpoints: [ModelEndpoint] = []
 
   /// Imports; what is merely available is not here.
-  package var remotes: [ModelRemoteService] {
-    get {_storage._remotes}
-    set {_uniqueStorage()._remotes = newValue}
-  }
+  package var remotes: [ModelRemoteService] = []
 
   /// Timeouts, retries, failover.
   package var traffic: ModelTrafficSettings {
-    get {_storage._traffic ?? ModelTrafficSettings()}
-    set {_uniqueStorage()._traffic = newValue}
+    get {_traffic ?? ModelTrafficSettings()}
+    set {_traffic = newValue}
   }
   /// Returns true if `traffic` has been explicitly set.
-  package var hasTraffic: Bool {_storage._traffic != nil}
+  package var hasTraffic: Bool {self._traffic != nil}
   /// Clears the value of `traffic`. Subsequent reads from it will return its default value.
-  package mutating func clearTraffic() {_uniqueStorage()._traffic = nil}
+  package mutating func clearTraffic() {self._traffic = nil}
 
   /// Rate limits that act where this snapshot is used.
-  package var limits: [ModelLimitRule] {
-    get {_storage._limits}
-    set {_uniqueStorage()._limits = newValue}
-  }
+  package var limits: [ModelLimitRule] = []
 
   /// The own policy of a local service.
   package var authorization: ModelAuthorization {
-    get {_storage._authorization ?? ModelAuthorization()}
-    set {_uniqueStorage()._authorization = newValue}
+    get {_authorization ?? ModelAuthorization()}
+    set {_authorization = newValue}
   }
   /// Returns true if `authorization` has been explicitly set.
-  package var hasAuthorization: Bool {_storage._authorization != nil}
+  package var hasAuthorization: Bool {self._authorization != nil}
   /// Clears the value of `authorization`. Subsequent reads from it will return its default value.
-  package mutating func clearAuthorization() {_uniqueStorage()._authorization = nil}
+  package mutating func clearAuthorization() {self._authorization = nil}
 
   /// mTLS mode of this service; absent: the mesh's.
   package var mutualTls: ModelMutualTLSMode {
-    get {_storage._mutualTls ?? .unspecified}
-    set {_uniqueStorage()._mutualTls = newValue}
+    get {_mutualTls ?? .unspecified}
+    set {_mutualTls = newValue}
   }
   /// Returns true if `mutualTls` has been explicitly set.
-  package var hasMutualTls: Bool {_storage._mutualTls != nil}
+  package var hasMutualTls: Bool {self._mutualTls != nil}
   /// Clears the value of `mutualTls`. Subsequent reads from it will return its default value.
-  package mutating func clearMutualTls() {_uniqueStorage()._mutualTls = nil}
+  package mutating func clearMutualTls() {self._mutualTls = nil}
 
   /// True when a local Service object exists.
-  package var isLocal: Bool {
-    get {_storage._isLocal}
-    set {_uniqueStorage()._isLocal = newValue}
+  package var isLocal: Bool = false
+
+  package var unknownFields = SwiftProtobuf.UnknownStorage()
+
+  package init() {}
+
+  fileprivate var _export: ModelExportScope? = nil
+  fileprivate var _traffic: ModelTrafficSettings? = nil
+  fileprivate var _authorization: ModelAuthorization? = nil
+  fileprivate var _mutualTls: ModelMutualTLSMode? = nil
+}
+
+/// TrafficPolicy of one service with every default filled in.
+package nonisolated struct ModelTrafficSettings: @unchecked Sendable {
+  // SwiftProtobuf.Message conformance is added in an extension below. See the
+  // `Message` and `Message+*Additions` files in the SwiftProtobuf library for
+  // methods supported on all messages.
+
+  /// Clusters to try after the local one, first to last.
+  package var failoverOrder: [String] {
+    get {_storage._failoverOrder}
+    set {_uniqueStorage()._failoverOrder = newValue}
   }
+
+  /// Clusters that are never tried.
+  package var failoverExcluded: [String] {
+    get {_storage._failoverExcluded}
+    set {_uniqueStorage()._failoverExcluded = newValue}
+  }
+
+  /// Nanoseconds for TCP connect to the next hop.
+  package var connectTimeout: UInt64 {
+    get {_storage._connectTimeout}
+    set {_uniqueStorage()._connectTimeout = newValue}
+  }
+
+  /// Nanoseconds for the whole exchange; 0 disables.
+  package var requestTimeout: UInt64 {
+    get {_storage._requestTimeout}
+    set {_uniqueStorage()._requestTimeout = newValue}
+  }
+
+  /// Nanoseconds for one try; 0 means the request timeout only.
+  package var perTryTimeout: UInt64 {
+    get {_storage._perTryTimeout}
+    set {_uniqueStorage()._perTryTimeout = newValue}
+  }
+
+  /// Nanoseconds without a byte either way.
+  package var idleTimeout: UInt64 {
+    get {_storage._idleTimeout}
+    set {_uniqueStorage()._idleTimeout = newValue}
+  }
+
+  /// Tries over all hops, the first included.
+  package var maximumAttempts: UInt32 {
+    get {_storage._maximumAttempts}
+    set {_uniqueStorage()._maximumAttempts = newValue}
+  }
+
+  /// Retries as a share of requests, in percent.
+  package var retryBudgetPercent: UInt32 {
+    get {_storage._retryBudgetPercent}
+    set {_uniqueStorage()._retryBudgetPercent = newValue}
+  }
+
+  /// Floor of the retry budget per second.
+  package var retryBudgetMinimumPerSecond: UInt32 {
+    get {_storage._retryBudgetMinimumPerSecond}
+    set {_uniqueStorage()._retryBudgetMinimumPerSecond = newValue}
+  }
+
+  /// Consecutive 5xx or connect timeouts that eject an endpoint.
+  package var ejectAfter: UInt32 {
+    get {_storage._ejectAfter}
+    set {_uniqueStorage()._ejectAfter = newValue}
+  }
+
+  /// Nanoseconds of the first ejection.
+  package var ejectionTime: UInt64 {
+    get {_storage._ejectionTime}
+    set {_uniqueStorage()._ejectionTime = newValue}
+  }
+
+  /// Most of a locality that ejection may take, in percent.
+  package var maximumEjectionPercent: UInt32 {
+    get {_storage._maximumEjectionPercent}
+    set {_uniqueStorage()._maximumEjectionPercent = newValue}
+  }
+
+  /// Nanoseconds between active probes.
+  package var probeInterval: UInt64 {
+    get {_storage._probeInterval}
+    set {_uniqueStorage()._probeInterval = newValue}
+  }
+
+  /// Requests in flight to one endpoint.
+  package var maximumRequestsPerEndpoint: UInt32 {
+    get {_storage._maximumRequestsPerEndpoint}
+    set {_uniqueStorage()._maximumRequestsPerEndpoint = newValue}
+  }
+
+  /// Nanoseconds after which stale remote data is dropped; absent keeps it.
+  package var maximumStaleness: UInt64 {
+    get {_storage._maximumStaleness ?? 0}
+    set {_uniqueStorage()._maximumStaleness = newValue}
+  }
+  /// Returns true if `maximumStaleness` has been explicitly set.
+  package var hasMaximumStaleness: Bool {_storage._maximumStaleness != nil}
+  /// Clears the value of `maximumStaleness`. Subsequent reads from it will return its default value.
+  package mutating func clearMaximumStaleness() {_uniqueStorage()._maximumStaleness = nil}
+
+  /// Nanoseconds for the TLS handshake with the next hop; absent: as an older broker says, the default.
+  package var handshakeTimeout: UInt64 {
+    get {_storage._handshakeTimeout ?? 0}
+    set {_uniqueStorage()._handshakeTimeout = newValue}
+  }
+  /// Returns true if `handshakeTimeout` has been explicitly set.
+  package var hasHandshakeTimeout: Bool {_storage._handshakeTimeout != nil}
+  /// Clears the value of `handshakeTimeout`. Subsequent reads from it will return its default value.
+  package mutating func clearHandshakeTimeout() {_uniqueStorage()._handshakeTimeout = nil}
+
+  /// Nanoseconds for a caller's request head; absent: the default.
+  package var headersTimeout: UInt64 {
+    get {_storage._headersTimeout ?? 0}
+    set {_uniqueStorage()._headersTimeout = newValue}
+  }
+  /// Returns true if `headersTimeout` has been explicitly set.
+  package var hasHeadersTimeout: Bool {_storage._headersTimeout != nil}
+  /// Clears the value of `headersTimeout`. Subsequent reads from it will return its default value.
+  package mutating func clearHeadersTimeout() {_uniqueStorage()._headersTimeout = nil}
+
+  /// Nanoseconds that an unused connection to the next hop is kept; absent: the default.
+  package var connectionIdleTimeout: UInt64 {
+    get {_storage._connectionIdleTimeout ?? 0}
+    set {_uniqueStorage()._connectionIdleTimeout = newValue}
+  }
+  /// Returns true if `connectionIdleTimeout` has been explicitly set.
+  package var hasConnectionIdleTimeout: Bool {_storage._connectionIdleTimeout != nil}
+  /// Clears the value of `connectionIdleTimeout`. Subsequent reads from it will return its default value.
+  package mutating func clearConnectionIdleTimeout() {_uniqueStorage()._connectionIdleTimeout = nil}
+
+  /// Nanoseconds after which a connection to the next hop takes nothing new, 0 for no limit; absent: the default.
+  package var maximumConnectionAge: UInt64 {
+    get {_storage._maximumConnectionAge ?? 0}
+    set {_uniqueStorage()._maximumConnectionAge = newValue}
+  }
+  /// Returns true if `maximumConnectionAge` has been explicitly set.
+  package var hasMaximumConnectionAge: Bool {_storage._maximumConnectionAge != nil}
+  /// Clears the value of `maximumConnectionAge`. Subsequent reads from it will return its default value.
+  package mutating func clearMaximumConnectionAge() {_uniqueStorage()._maximumConnectionAge = nil}
 
   package var unknownFields = SwiftProtobuf.UnknownStorage()
 
   package init() {}
 
   fileprivate var _storage = unsafe _StorageClass.defaultInstance
-}
-
-/// TrafficPolicy of one service with every default filled in.
-package nonisolated struct ModelTrafficSettings: Sendable {
-  // SwiftProtobuf.Message conformance is added in an extension below. See the
-  // `Message` and `Message+*Additions` files in the SwiftProtobuf library for
-  // methods supported on all messages.
-
-  /// Clusters to try after the local one, first to last.
-  package var failoverOrder: [String] = []
-
-  /// Clusters that are never tried.
-  package var failoverExcluded: [String] = []
-
-  /// Nanoseconds for TCP connect and TLS handshake to the next hop.
-  package var connectTimeout: UInt64 = 0
-
-  /// Nanoseconds for the whole exchange; 0 disables.
-  package var requestTimeout: UInt64 = 0
-
-  /// Nanoseconds for one try; 0 means the request timeout only.
-  package var perTryTimeout: UInt64 = 0
-
-  /// Nanoseconds without a byte either way.
-  package var idleTimeout: UInt64 = 0
-
-  /// Tries over all hops, the first included.
-  package var maximumAttempts: UInt32 = 0
-
-  /// Retries as a share of requests, in percent.
-  package var retryBudgetPercent: UInt32 = 0
-
-  /// Floor of the retry budget per second.
-  package var retryBudgetMinimumPerSecond: UInt32 = 0
-
-  /// Consecutive 5xx or connect timeouts that eject an endpoint.
-  package var ejectAfter: UInt32 = 0
-
-  /// Nanoseconds of the first ejection.
-  package var ejectionTime: UInt64 = 0
-
-  /// Most of a locality that ejection may take, in percent.
-  package var maximumEjectionPercent: UInt32 = 0
-
-  /// Nanoseconds between active probes.
-  package var probeInterval: UInt64 = 0
-
-  /// Requests in flight to one endpoint.
-  package var maximumRequestsPerEndpoint: UInt32 = 0
-
-  /// Nanoseconds after which stale remote data is dropped; absent keeps it.
-  package var maximumStaleness: UInt64 {
-    get {_maximumStaleness ?? 0}
-    set {_maximumStaleness = newValue}
-  }
-  /// Returns true if `maximumStaleness` has been explicitly set.
-  package var hasMaximumStaleness: Bool {self._maximumStaleness != nil}
-  /// Clears the value of `maximumStaleness`. Subsequent reads from it will return its default value.
-  package mutating func clearMaximumStaleness() {self._maximumStaleness = nil}
-
-  package var unknownFields = SwiftProtobuf.UnknownStorage()
-
-  package init() {}
-
-  fileprivate var _maximumStaleness: UInt64? = nil
 }
 
 /// One rate limit rule.
@@ -1699,19 +1760,115 @@ nonisolated extension ModelService: SwiftProtobuf.Message, SwiftProtobuf._Messag
   package static let protoMessageName: String = _protobuf_package + ".Service"
   package static let _protobuf_nameMap = SwiftProtobuf._NameMap(bytecode: "\0\u{1}id\0\u{1}name\0\u{1}ports\0\u{1}export\0\u{3}plain_names\0\u{1}endpoints\0\u{1}remotes\0\u{1}traffic\0\u{1}limits\0\u{1}authorization\0\u{3}mutual_tls\0\u{3}is_local\0")
 
+  package mutating func decodeMessage<D: SwiftProtobuf.Decoder>(decoder: inout D) throws {
+    while let fieldNumber = try decoder.nextFieldNumber() {
+      // The use of inline closures is to circumvent an issue where the compiler
+      // allocates stack space for every case branch when no optimizations are
+      // enabled. https://github.com/apple/swift-protobuf/issues/1034
+      switch fieldNumber {
+      case 1: try { try decoder.decodeSingularUInt32Field(value: &self.id) }()
+      case 2: try { try decoder.decodeSingularStringField(value: &self.name) }()
+      case 3: try { try decoder.decodeRepeatedMessageField(value: &self.ports) }()
+      case 4: try { try decoder.decodeSingularMessageField(value: &self._export) }()
+      case 5: try { try decoder.decodeSingularBoolField(value: &self.plainNames) }()
+      case 6: try { try decoder.decodeRepeatedMessageField(value: &self.endpoints) }()
+      case 7: try { try decoder.decodeRepeatedMessageField(value: &self.remotes) }()
+      case 8: try { try decoder.decodeSingularMessageField(value: &self._traffic) }()
+      case 9: try { try decoder.decodeRepeatedMessageField(value: &self.limits) }()
+      case 10: try { try decoder.decodeSingularMessageField(value: &self._authorization) }()
+      case 11: try { try decoder.decodeSingularEnumField(value: &self._mutualTls) }()
+      case 12: try { try decoder.decodeSingularBoolField(value: &self.isLocal) }()
+      default: break
+      }
+    }
+  }
+
+  package func traverse<V: SwiftProtobuf.Visitor>(visitor: inout V) throws {
+    // The use of inline closures is to circumvent an issue where the compiler
+    // allocates stack space for every if/case branch local when no optimizations
+    // are enabled. https://github.com/apple/swift-protobuf/issues/1034 and
+    // https://github.com/apple/swift-protobuf/issues/1182
+    if self.id != 0 {
+      try visitor.visitSingularUInt32Field(value: self.id, fieldNumber: 1)
+    }
+    if !self.name.isEmpty {
+      try visitor.visitSingularStringField(value: self.name, fieldNumber: 2)
+    }
+    if !self.ports.isEmpty {
+      try visitor.visitRepeatedMessageField(value: self.ports, fieldNumber: 3)
+    }
+    try { if let v = self._export {
+      try visitor.visitSingularMessageField(value: v, fieldNumber: 4)
+    } }()
+    if self.plainNames != false {
+      try visitor.visitSingularBoolField(value: self.plainNames, fieldNumber: 5)
+    }
+    if !self.endpoints.isEmpty {
+      try visitor.visitRepeatedMessageField(value: self.endpoints, fieldNumber: 6)
+    }
+    if !self.remotes.isEmpty {
+      try visitor.visitRepeatedMessageField(value: self.remotes, fieldNumber: 7)
+    }
+    try { if let v = self._traffic {
+      try visitor.visitSingularMessageField(value: v, fieldNumber: 8)
+    } }()
+    if !self.limits.isEmpty {
+      try visitor.visitRepeatedMessageField(value: self.limits, fieldNumber: 9)
+    }
+    try { if let v = self._authorization {
+      try visitor.visitSingularMessageField(value: v, fieldNumber: 10)
+    } }()
+    try { if let v = self._mutualTls {
+      try visitor.visitSingularEnumField(value: v, fieldNumber: 11)
+    } }()
+    if self.isLocal != false {
+      try visitor.visitSingularBoolField(value: self.isLocal, fieldNumber: 12)
+    }
+    try unknownFields.traverse(visitor: &visitor)
+  }
+
+  package static func ==(lhs: ModelService, rhs: ModelService) -> Bool {
+    if lhs.id != rhs.id {return false}
+    if lhs.name != rhs.name {return false}
+    if lhs.ports != rhs.ports {return false}
+    if lhs._export != rhs._export {return false}
+    if lhs.plainNames != rhs.plainNames {return false}
+    if lhs.endpoints != rhs.endpoints {return false}
+    if lhs.remotes != rhs.remotes {return false}
+    if lhs._traffic != rhs._traffic {return false}
+    if lhs.limits != rhs.limits {return false}
+    if lhs._authorization != rhs._authorization {return false}
+    if lhs._mutualTls != rhs._mutualTls {return false}
+    if lhs.isLocal != rhs.isLocal {return false}
+    if lhs.unknownFields != rhs.unknownFields {return false}
+    return true
+  }
+}
+
+nonisolated extension ModelTrafficSettings: SwiftProtobuf.Message, SwiftProtobuf._MessageImplementationBase, SwiftProtobuf._ProtoNameProviding {
+  package static let protoMessageName: String = _protobuf_package + ".TrafficSettings"
+  package static let _protobuf_nameMap = SwiftProtobuf._NameMap(bytecode: "\0\u{3}failover_order\0\u{3}failover_excluded\0\u{3}connect_timeout\0\u{3}request_timeout\0\u{3}per_try_timeout\0\u{3}idle_timeout\0\u{3}maximum_attempts\0\u{3}retry_budget_percent\0\u{3}retry_budget_minimum_per_second\0\u{3}eject_after\0\u{3}ejection_time\0\u{3}maximum_ejection_percent\0\u{3}probe_interval\0\u{3}maximum_requests_per_endpoint\0\u{3}maximum_staleness\0\u{3}handshake_timeout\0\u{3}headers_timeout\0\u{3}connection_idle_timeout\0\u{3}maximum_connection_age\0")
+
   fileprivate class _StorageClass {
-    var _id: UInt32 = 0
-    var _name: String = String()
-    var _ports: [ModelServicePort] = []
-    var _export: ModelExportScope? = nil
-    var _plainNames: Bool = false
-    var _endpoints: [ModelEndpoint] = []
-    var _remotes: [ModelRemoteService] = []
-    var _traffic: ModelTrafficSettings? = nil
-    var _limits: [ModelLimitRule] = []
-    var _authorization: ModelAuthorization? = nil
-    var _mutualTls: ModelMutualTLSMode? = nil
-    var _isLocal: Bool = false
+    var _failoverOrder: [String] = []
+    var _failoverExcluded: [String] = []
+    var _connectTimeout: UInt64 = 0
+    var _requestTimeout: UInt64 = 0
+    var _perTryTimeout: UInt64 = 0
+    var _idleTimeout: UInt64 = 0
+    var _maximumAttempts: UInt32 = 0
+    var _retryBudgetPercent: UInt32 = 0
+    var _retryBudgetMinimumPerSecond: UInt32 = 0
+    var _ejectAfter: UInt32 = 0
+    var _ejectionTime: UInt64 = 0
+    var _maximumEjectionPercent: UInt32 = 0
+    var _probeInterval: UInt64 = 0
+    var _maximumRequestsPerEndpoint: UInt32 = 0
+    var _maximumStaleness: UInt64? = nil
+    var _handshakeTimeout: UInt64? = nil
+    var _headersTimeout: UInt64? = nil
+    var _connectionIdleTimeout: UInt64? = nil
+    var _maximumConnectionAge: UInt64? = nil
 
       // This property is used as the initial default value for new instances of the type.
       // The type itself is protecting the reference to its storage via CoW semantics.
@@ -1722,18 +1879,25 @@ nonisolated extension ModelService: SwiftProtobuf.Message, SwiftProtobuf._Messag
     private init() {}
 
     init(copying source: _StorageClass) {
-      _id = source._id
-      _name = source._name
-      _ports = source._ports
-      _export = source._export
-      _plainNames = source._plainNames
-      _endpoints = source._endpoints
-      _remotes = source._remotes
-      _traffic = source._traffic
-      _limits = source._limits
-      _authorization = source._authorization
-      _mutualTls = source._mutualTls
-      _isLocal = source._isLocal
+      _failoverOrder = source._failoverOrder
+      _failoverExcluded = source._failoverExcluded
+      _connectTimeout = source._connectTimeout
+      _requestTimeout = source._requestTimeout
+      _perTryTimeout = source._perTryTimeout
+      _idleTimeout = source._idleTimeout
+      _maximumAttempts = source._maximumAttempts
+      _retryBudgetPercent = source._retryBudgetPercent
+      _retryBudgetMinimumPerSecond = source._retryBudgetMinimumPerSecond
+      _ejectAfter = source._ejectAfter
+      _ejectionTime = source._ejectionTime
+      _maximumEjectionPercent = source._maximumEjectionPercent
+      _probeInterval = source._probeInterval
+      _maximumRequestsPerEndpoint = source._maximumRequestsPerEndpoint
+      _maximumStaleness = source._maximumStaleness
+      _handshakeTimeout = source._handshakeTimeout
+      _headersTimeout = source._headersTimeout
+      _connectionIdleTimeout = source._connectionIdleTimeout
+      _maximumConnectionAge = source._maximumConnectionAge
     }
   }
 
@@ -1752,18 +1916,25 @@ nonisolated extension ModelService: SwiftProtobuf.Message, SwiftProtobuf._Messag
         // allocates stack space for every case branch when no optimizations are
         // enabled. https://github.com/apple/swift-protobuf/issues/1034
         switch fieldNumber {
-        case 1: try { try decoder.decodeSingularUInt32Field(value: &_storage._id) }()
-        case 2: try { try decoder.decodeSingularStringField(value: &_storage._name) }()
-        case 3: try { try decoder.decodeRepeatedMessageField(value: &_storage._ports) }()
-        case 4: try { try decoder.decodeSingularMessageField(value: &_storage._export) }()
-        case 5: try { try decoder.decodeSingularBoolField(value: &_storage._plainNames) }()
-        case 6: try { try decoder.decodeRepeatedMessageField(value: &_storage._endpoints) }()
-        case 7: try { try decoder.decodeRepeatedMessageField(value: &_storage._remotes) }()
-        case 8: try { try decoder.decodeSingularMessageField(value: &_storage._traffic) }()
-        case 9: try { try decoder.decodeRepeatedMessageField(value: &_storage._limits) }()
-        case 10: try { try decoder.decodeSingularMessageField(value: &_storage._authorization) }()
-        case 11: try { try decoder.decodeSingularEnumField(value: &_storage._mutualTls) }()
-        case 12: try { try decoder.decodeSingularBoolField(value: &_storage._isLocal) }()
+        case 1: try { try decoder.decodeRepeatedStringField(value: &_storage._failoverOrder) }()
+        case 2: try { try decoder.decodeRepeatedStringField(value: &_storage._failoverExcluded) }()
+        case 3: try { try decoder.decodeSingularUInt64Field(value: &_storage._connectTimeout) }()
+        case 4: try { try decoder.decodeSingularUInt64Field(value: &_storage._requestTimeout) }()
+        case 5: try { try decoder.decodeSingularUInt64Field(value: &_storage._perTryTimeout) }()
+        case 6: try { try decoder.decodeSingularUInt64Field(value: &_storage._idleTimeout) }()
+        case 7: try { try decoder.decodeSingularUInt32Field(value: &_storage._maximumAttempts) }()
+        case 8: try { try decoder.decodeSingularUInt32Field(value: &_storage._retryBudgetPercent) }()
+        case 9: try { try decoder.decodeSingularUInt32Field(value: &_storage._retryBudgetMinimumPerSecond) }()
+        case 10: try { try decoder.decodeSingularUInt32Field(value: &_storage._ejectAfter) }()
+        case 11: try { try decoder.decodeSingularUInt64Field(value: &_storage._ejectionTime) }()
+        case 12: try { try decoder.decodeSingularUInt32Field(value: &_storage._maximumEjectionPercent) }()
+        case 13: try { try decoder.decodeSingularUInt64Field(value: &_storage._probeInterval) }()
+        case 14: try { try decoder.decodeSingularUInt32Field(value: &_storage._maximumRequestsPerEndpoint) }()
+        case 15: try { try decoder.decodeSingularUInt64Field(value: &_storage._maximumStaleness) }()
+        case 16: try { try decoder.decodeSingularUInt64Field(value: &_storage._handshakeTimeout) }()
+        case 17: try { try decoder.decodeSingularUInt64Field(value: &_storage._headersTimeout) }()
+        case 18: try { try decoder.decodeSingularUInt64Field(value: &_storage._connectionIdleTimeout) }()
+        case 19: try { try decoder.decodeSingularUInt64Field(value: &_storage._maximumConnectionAge) }()
         default: break
         }
       }
@@ -1776,171 +1947,95 @@ nonisolated extension ModelService: SwiftProtobuf.Message, SwiftProtobuf._Messag
       // allocates stack space for every if/case branch local when no optimizations
       // are enabled. https://github.com/apple/swift-protobuf/issues/1034 and
       // https://github.com/apple/swift-protobuf/issues/1182
-      if _storage._id != 0 {
-        try visitor.visitSingularUInt32Field(value: _storage._id, fieldNumber: 1)
+      if !_storage._failoverOrder.isEmpty {
+        try visitor.visitRepeatedStringField(value: _storage._failoverOrder, fieldNumber: 1)
       }
-      if !_storage._name.isEmpty {
-        try visitor.visitSingularStringField(value: _storage._name, fieldNumber: 2)
+      if !_storage._failoverExcluded.isEmpty {
+        try visitor.visitRepeatedStringField(value: _storage._failoverExcluded, fieldNumber: 2)
       }
-      if !_storage._ports.isEmpty {
-        try visitor.visitRepeatedMessageField(value: _storage._ports, fieldNumber: 3)
+      if _storage._connectTimeout != 0 {
+        try visitor.visitSingularUInt64Field(value: _storage._connectTimeout, fieldNumber: 3)
       }
-      try { if let v = _storage._export {
-        try visitor.visitSingularMessageField(value: v, fieldNumber: 4)
+      if _storage._requestTimeout != 0 {
+        try visitor.visitSingularUInt64Field(value: _storage._requestTimeout, fieldNumber: 4)
+      }
+      if _storage._perTryTimeout != 0 {
+        try visitor.visitSingularUInt64Field(value: _storage._perTryTimeout, fieldNumber: 5)
+      }
+      if _storage._idleTimeout != 0 {
+        try visitor.visitSingularUInt64Field(value: _storage._idleTimeout, fieldNumber: 6)
+      }
+      if _storage._maximumAttempts != 0 {
+        try visitor.visitSingularUInt32Field(value: _storage._maximumAttempts, fieldNumber: 7)
+      }
+      if _storage._retryBudgetPercent != 0 {
+        try visitor.visitSingularUInt32Field(value: _storage._retryBudgetPercent, fieldNumber: 8)
+      }
+      if _storage._retryBudgetMinimumPerSecond != 0 {
+        try visitor.visitSingularUInt32Field(value: _storage._retryBudgetMinimumPerSecond, fieldNumber: 9)
+      }
+      if _storage._ejectAfter != 0 {
+        try visitor.visitSingularUInt32Field(value: _storage._ejectAfter, fieldNumber: 10)
+      }
+      if _storage._ejectionTime != 0 {
+        try visitor.visitSingularUInt64Field(value: _storage._ejectionTime, fieldNumber: 11)
+      }
+      if _storage._maximumEjectionPercent != 0 {
+        try visitor.visitSingularUInt32Field(value: _storage._maximumEjectionPercent, fieldNumber: 12)
+      }
+      if _storage._probeInterval != 0 {
+        try visitor.visitSingularUInt64Field(value: _storage._probeInterval, fieldNumber: 13)
+      }
+      if _storage._maximumRequestsPerEndpoint != 0 {
+        try visitor.visitSingularUInt32Field(value: _storage._maximumRequestsPerEndpoint, fieldNumber: 14)
+      }
+      try { if let v = _storage._maximumStaleness {
+        try visitor.visitSingularUInt64Field(value: v, fieldNumber: 15)
       } }()
-      if _storage._plainNames != false {
-        try visitor.visitSingularBoolField(value: _storage._plainNames, fieldNumber: 5)
-      }
-      if !_storage._endpoints.isEmpty {
-        try visitor.visitRepeatedMessageField(value: _storage._endpoints, fieldNumber: 6)
-      }
-      if !_storage._remotes.isEmpty {
-        try visitor.visitRepeatedMessageField(value: _storage._remotes, fieldNumber: 7)
-      }
-      try { if let v = _storage._traffic {
-        try visitor.visitSingularMessageField(value: v, fieldNumber: 8)
+      try { if let v = _storage._handshakeTimeout {
+        try visitor.visitSingularUInt64Field(value: v, fieldNumber: 16)
       } }()
-      if !_storage._limits.isEmpty {
-        try visitor.visitRepeatedMessageField(value: _storage._limits, fieldNumber: 9)
-      }
-      try { if let v = _storage._authorization {
-        try visitor.visitSingularMessageField(value: v, fieldNumber: 10)
+      try { if let v = _storage._headersTimeout {
+        try visitor.visitSingularUInt64Field(value: v, fieldNumber: 17)
       } }()
-      try { if let v = _storage._mutualTls {
-        try visitor.visitSingularEnumField(value: v, fieldNumber: 11)
+      try { if let v = _storage._connectionIdleTimeout {
+        try visitor.visitSingularUInt64Field(value: v, fieldNumber: 18)
       } }()
-      if _storage._isLocal != false {
-        try visitor.visitSingularBoolField(value: _storage._isLocal, fieldNumber: 12)
-      }
+      try { if let v = _storage._maximumConnectionAge {
+        try visitor.visitSingularUInt64Field(value: v, fieldNumber: 19)
+      } }()
     }
-    try unknownFields.traverse(visitor: &visitor)
-  }
-
-  package static func ==(lhs: ModelService, rhs: ModelService) -> Bool {
-    if lhs._storage !== rhs._storage {
-      let storagesAreEqual: Bool = withExtendedLifetime((lhs._storage, rhs._storage)) { (_args: (_StorageClass, _StorageClass)) in
-        let _storage = _args.0
-        let rhs_storage = _args.1
-        if _storage._id != rhs_storage._id {return false}
-        if _storage._name != rhs_storage._name {return false}
-        if _storage._ports != rhs_storage._ports {return false}
-        if _storage._export != rhs_storage._export {return false}
-        if _storage._plainNames != rhs_storage._plainNames {return false}
-        if _storage._endpoints != rhs_storage._endpoints {return false}
-        if _storage._remotes != rhs_storage._remotes {return false}
-        if _storage._traffic != rhs_storage._traffic {return false}
-        if _storage._limits != rhs_storage._limits {return false}
-        if _storage._authorization != rhs_storage._authorization {return false}
-        if _storage._mutualTls != rhs_storage._mutualTls {return false}
-        if _storage._isLocal != rhs_storage._isLocal {return false}
-        return true
-      }
-      if !storagesAreEqual {return false}
-    }
-    if lhs.unknownFields != rhs.unknownFields {return false}
-    return true
-  }
-}
-
-nonisolated extension ModelTrafficSettings: SwiftProtobuf.Message, SwiftProtobuf._MessageImplementationBase, SwiftProtobuf._ProtoNameProviding {
-  package static let protoMessageName: String = _protobuf_package + ".TrafficSettings"
-  package static let _protobuf_nameMap = SwiftProtobuf._NameMap(bytecode: "\0\u{3}failover_order\0\u{3}failover_excluded\0\u{3}connect_timeout\0\u{3}request_timeout\0\u{3}per_try_timeout\0\u{3}idle_timeout\0\u{3}maximum_attempts\0\u{3}retry_budget_percent\0\u{3}retry_budget_minimum_per_second\0\u{3}eject_after\0\u{3}ejection_time\0\u{3}maximum_ejection_percent\0\u{3}probe_interval\0\u{3}maximum_requests_per_endpoint\0\u{3}maximum_staleness\0")
-
-  package mutating func decodeMessage<D: SwiftProtobuf.Decoder>(decoder: inout D) throws {
-    while let fieldNumber = try decoder.nextFieldNumber() {
-      // The use of inline closures is to circumvent an issue where the compiler
-      // allocates stack space for every case branch when no optimizations are
-      // enabled. https://github.com/apple/swift-protobuf/issues/1034
-      switch fieldNumber {
-      case 1: try { try decoder.decodeRepeatedStringField(value: &self.failoverOrder) }()
-      case 2: try { try decoder.decodeRepeatedStringField(value: &self.failoverExcluded) }()
-      case 3: try { try decoder.decodeSingularUInt64Field(value: &self.connectTimeout) }()
-      case 4: try { try decoder.decodeSingularUInt64Field(value: &self.requestTimeout) }()
-      case 5: try { try decoder.decodeSingularUInt64Field(value: &self.perTryTimeout) }()
-      case 6: try { try decoder.decodeSingularUInt64Field(value: &self.idleTimeout) }()
-      case 7: try { try decoder.decodeSingularUInt32Field(value: &self.maximumAttempts) }()
-      case 8: try { try decoder.decodeSingularUInt32Field(value: &self.retryBudgetPercent) }()
-      case 9: try { try decoder.decodeSingularUInt32Field(value: &self.retryBudgetMinimumPerSecond) }()
-      case 10: try { try decoder.decodeSingularUInt32Field(value: &self.ejectAfter) }()
-      case 11: try { try decoder.decodeSingularUInt64Field(value: &self.ejectionTime) }()
-      case 12: try { try decoder.decodeSingularUInt32Field(value: &self.maximumEjectionPercent) }()
-      case 13: try { try decoder.decodeSingularUInt64Field(value: &self.probeInterval) }()
-      case 14: try { try decoder.decodeSingularUInt32Field(value: &self.maximumRequestsPerEndpoint) }()
-      case 15: try { try decoder.decodeSingularUInt64Field(value: &self._maximumStaleness) }()
-      default: break
-      }
-    }
-  }
-
-  package func traverse<V: SwiftProtobuf.Visitor>(visitor: inout V) throws {
-    // The use of inline closures is to circumvent an issue where the compiler
-    // allocates stack space for every if/case branch local when no optimizations
-    // are enabled. https://github.com/apple/swift-protobuf/issues/1034 and
-    // https://github.com/apple/swift-protobuf/issues/1182
-    if !self.failoverOrder.isEmpty {
-      try visitor.visitRepeatedStringField(value: self.failoverOrder, fieldNumber: 1)
-    }
-    if !self.failoverExcluded.isEmpty {
-      try visitor.visitRepeatedStringField(value: self.failoverExcluded, fieldNumber: 2)
-    }
-    if self.connectTimeout != 0 {
-      try visitor.visitSingularUInt64Field(value: self.connectTimeout, fieldNumber: 3)
-    }
-    if self.requestTimeout != 0 {
-      try visitor.visitSingularUInt64Field(value: self.requestTimeout, fieldNumber: 4)
-    }
-    if self.perTryTimeout != 0 {
-      try visitor.visitSingularUInt64Field(value: self.perTryTimeout, fieldNumber: 5)
-    }
-    if self.idleTimeout != 0 {
-      try visitor.visitSingularUInt64Field(value: self.idleTimeout, fieldNumber: 6)
-    }
-    if self.maximumAttempts != 0 {
-      try visitor.visitSingularUInt32Field(value: self.maximumAttempts, fieldNumber: 7)
-    }
-    if self.retryBudgetPercent != 0 {
-      try visitor.visitSingularUInt32Field(value: self.retryBudgetPercent, fieldNumber: 8)
-    }
-    if self.retryBudgetMinimumPerSecond != 0 {
-      try visitor.visitSingularUInt32Field(value: self.retryBudgetMinimumPerSecond, fieldNumber: 9)
-    }
-    if self.ejectAfter != 0 {
-      try visitor.visitSingularUInt32Field(value: self.ejectAfter, fieldNumber: 10)
-    }
-    if self.ejectionTime != 0 {
-      try visitor.visitSingularUInt64Field(value: self.ejectionTime, fieldNumber: 11)
-    }
-    if self.maximumEjectionPercent != 0 {
-      try visitor.visitSingularUInt32Field(value: self.maximumEjectionPercent, fieldNumber: 12)
-    }
-    if self.probeInterval != 0 {
-      try visitor.visitSingularUInt64Field(value: self.probeInterval, fieldNumber: 13)
-    }
-    if self.maximumRequestsPerEndpoint != 0 {
-      try visitor.visitSingularUInt32Field(value: self.maximumRequestsPerEndpoint, fieldNumber: 14)
-    }
-    try { if let v = self._maximumStaleness {
-      try visitor.visitSingularUInt64Field(value: v, fieldNumber: 15)
-    } }()
     try unknownFields.traverse(visitor: &visitor)
   }
 
   package static func ==(lhs: ModelTrafficSettings, rhs: ModelTrafficSettings) -> Bool {
-    if lhs.failoverOrder != rhs.failoverOrder {return false}
-    if lhs.failoverExcluded != rhs.failoverExcluded {return false}
-    if lhs.connectTimeout != rhs.connectTimeout {return false}
-    if lhs.requestTimeout != rhs.requestTimeout {return false}
-    if lhs.perTryTimeout != rhs.perTryTimeout {return false}
-    if lhs.idleTimeout != rhs.idleTimeout {return false}
-    if lhs.maximumAttempts != rhs.maximumAttempts {return false}
-    if lhs.retryBudgetPercent != rhs.retryBudgetPercent {return false}
-    if lhs.retryBudgetMinimumPerSecond != rhs.retryBudgetMinimumPerSecond {return false}
-    if lhs.ejectAfter != rhs.ejectAfter {return false}
-    if lhs.ejectionTime != rhs.ejectionTime {return false}
-    if lhs.maximumEjectionPercent != rhs.maximumEjectionPercent {return false}
-    if lhs.probeInterval != rhs.probeInterval {return false}
-    if lhs.maximumRequestsPerEndpoint != rhs.maximumRequestsPerEndpoint {return false}
-    if lhs._maximumStaleness != rhs._maximumStaleness {return false}
+    if lhs._storage !== rhs._storage {
+      let storagesAreEqual: Bool = withExtendedLifetime((lhs._storage, rhs._storage)) { (_args: (_StorageClass, _StorageClass)) in
+        let _storage = _args.0
+        let rhs_storage = _args.1
+        if _storage._failoverOrder != rhs_storage._failoverOrder {return false}
+        if _storage._failoverExcluded != rhs_storage._failoverExcluded {return false}
+        if _storage._connectTimeout != rhs_storage._connectTimeout {return false}
+        if _storage._requestTimeout != rhs_storage._requestTimeout {return false}
+        if _storage._perTryTimeout != rhs_storage._perTryTimeout {return false}
+        if _storage._idleTimeout != rhs_storage._idleTimeout {return false}
+        if _storage._maximumAttempts != rhs_storage._maximumAttempts {return false}
+        if _storage._retryBudgetPercent != rhs_storage._retryBudgetPercent {return false}
+        if _storage._retryBudgetMinimumPerSecond != rhs_storage._retryBudgetMinimumPerSecond {return false}
+        if _storage._ejectAfter != rhs_storage._ejectAfter {return false}
+        if _storage._ejectionTime != rhs_storage._ejectionTime {return false}
+        if _storage._maximumEjectionPercent != rhs_storage._maximumEjectionPercent {return false}
+        if _storage._probeInterval != rhs_storage._probeInterval {return false}
+        if _storage._maximumRequestsPerEndpoint != rhs_storage._maximumRequestsPerEndpoint {return false}
+        if _storage._maximumStaleness != rhs_storage._maximumStaleness {return false}
+        if _storage._handshakeTimeout != rhs_storage._handshakeTimeout {return false}
+        if _storage._headersTimeout != rhs_storage._headersTimeout {return false}
+        if _storage._connectionIdleTimeout != rhs_storage._connectionIdleTimeout {return false}
+        if _storage._maximumConnectionAge != rhs_storage._maximumConnectionAge {return false}
+        return true
+      }
+      if !storagesAreEqual {return false}
+    }
     if lhs.unknownFields != rhs.unknownFields {return false}
     return true
   }

@@ -55,6 +55,13 @@ package enum LogKey: UInt8, Sendable, CaseIterable {
     }
 }
 
+/// Fields that many lines have in common, written once.
+package struct LogFields: ~Copyable {
+    var text = ByteBuffer()
+
+    package init() {}
+}
+
 /// The log lines of one worker, gathered over a loop turn and handed to the `LogSink` at its end.
 ///
 /// A line is written field by field between `begin` and `end`; nothing is allocated once the buffer has grown.
@@ -74,6 +81,9 @@ package struct AccessLog: ~Copyable {
     private var lineStart = 0
     private var second = WallTime(seconds: .min)
     private var secondText: [UInt8] = []
+    private var millisecond = -1
+    /// How every line of this millisecond begins.
+    private var stamp = ByteBuffer()
     /// Lines that did not fit in a batch; the sink counts its own.
     package private(set) var dropped: UInt64 = 0
 
@@ -92,17 +102,24 @@ package struct AccessLog: ~Copyable {
 
     /// Starts a line with its time.
     package mutating func begin(at time: WallTime, milliseconds: Int) {
-        if time != second {
+        if time.seconds != second.seconds || milliseconds != millisecond { setTime(time, milliseconds) }
+        lineStart = batch.count
+        Self.copy(stamp, into: &batch)
+    }
+
+    private mutating func setTime(_ time: WallTime, _ milliseconds: Int) {
+        if time.seconds != second.seconds {
             second = time
             secondText.removeAll(keepingCapacity: true)
             TimeText.appendSeconds(time, into: &secondText)
         }
-        lineStart = batch.count
-        batch.append(text: format == .json ? "{\"time\":\"" : "time=")
-        batch.append(secondText)
-        batch.append(0x2E)
-        Decimal.append(UInt64(min(max(milliseconds, 0), 999)), width: 3, into: &batch)
-        batch.append(text: format == .json ? "Z\"" : "Z")
+        millisecond = milliseconds
+        stamp.removeAll()
+        stamp.append(text: format == .json ? "{\"time\":\"" : "time=")
+        stamp.append(secondText)
+        stamp.append(0x2E)
+        Decimal.append(UInt64(min(max(milliseconds, 0), 999)), width: 3, into: &stamp)
+        stamp.append(text: format == .json ? "Z\"" : "Z")
     }
 
     /// Adds bytes, escaped and cut to the key's limit. Empty ones are left out.
@@ -146,9 +163,21 @@ package struct AccessLog: ~Copyable {
     package mutating func field(_ key: LogKey, hexadecimal high: UInt64, _ low: UInt64) {
         name(key)
         if format == .json { batch.append(0x22) }
-        hexadecimal(high)
-        hexadecimal(low)
+        batch.append(digits: high)
+        batch.append(digits: low)
         if format == .json { batch.append(0x22) }
+    }
+
+    /// Adds fields that `keep` kept of another line.
+    package mutating func fields(_ kept: borrowing LogFields) { batch.append(kept.text.bytes) }
+
+    /// How much of the line stands; for `keep`.
+    package var position: Int { batch.count - lineStart }
+
+    /// Keeps a copy of the fields that were added since the line stood at `position`.
+    package func keep(from position: Int, in kept: inout LogFields) {
+        kept.text.removeAll()
+        kept.text.append(batch.bytes.extracting((lineStart + position)...))
     }
 
     /// Ends the line; it is taken back when the batch is full.
@@ -189,5 +218,7 @@ package struct AccessLog: ~Copyable {
         target.append(source.bytes.extracting(range))
     }
 
-    private mutating func hexadecimal(_ value: UInt64) { Hexadecimal.append(value, into: &batch) }
+    private static func copy(_ source: borrowing ByteBuffer, into target: inout ByteBuffer) {
+        target.append(source.bytes)
+    }
 }

@@ -4,6 +4,8 @@ internal import Containers
 protocol ByteTarget: ~Copyable {
     mutating func append(_ byte: UInt8)
     mutating func append(bytes: Span<UInt8>)
+    /// Appends the first `count` (at most eight) bytes of `word` as they lie in memory.
+    mutating func append(word: UInt64, count: Int)
 }
 
 extension ByteTarget where Self: ~Copyable {
@@ -23,6 +25,14 @@ extension Array: ByteTarget where Element == UInt8 {
         // SAFETY: the buffer is used within the closure only.
         unsafe bytes.withUnsafeBufferPointer { unsafe append(contentsOf: $0) }
     }
+
+    mutating func append(word: UInt64, count: Int) {
+        var rest = word.littleEndian
+        for _ in 0..<Swift.min(Swift.max(count, 0), 8) {
+            append(UInt8(truncatingIfNeeded: rest))
+            rest >>= 8
+        }
+    }
 }
 
 /// Numbers as text without a String.
@@ -33,7 +43,21 @@ enum Decimal {
 
     /// Appends `value` with at least `width` digits.
     static func append<Target: ByteTarget & ~Copyable>(_ value: UInt64, width: Int, into target: inout Target) {
-        if value < 10, width <= 1 { return target.append(0x30 + UInt8(value)) }
+        if value < 100_000_000, width <= 8 {
+            var rest = UInt32(truncatingIfNeeded: value)
+            var word: UInt64 = 0
+            var count = 0
+            repeat {
+                word = word << 8 | UInt64(0x30 + rest % 10)
+                rest /= 10
+                count &+= 1
+            } while rest > 0
+            while count < width {
+                word = word << 8 | 0x30
+                count &+= 1
+            }
+            return target.append(word: word.littleEndian, count: count)
+        }
         var digits = InlineArray<20, UInt8>(repeating: 0x30)
         var rest = value
         var start = 20
@@ -54,19 +78,5 @@ enum Decimal {
         target.append(0x2E)
         append(rest, width: 9, into: &target)
         while trimmed, target.last == 0x30 { target.removeLast() }
-    }
-}
-
-/// Numbers in lower-case hexadecimal, 16 digits each.
-enum Hexadecimal {
-    static func append<Target: ByteTarget & ~Copyable>(_ value: UInt64, into target: inout Target) {
-        var digits = InlineArray<16, UInt8>(repeating: 0x30)
-        var rest = value
-        for index in 0..<16 {
-            let digit = UInt8(truncatingIfNeeded: rest & 0xF)
-            digits[15 - index] = digit < 10 ? 0x30 + digit : 0x57 + digit
-            rest >>= 4
-        }
-        target.append(bytes: digits.span)
     }
 }

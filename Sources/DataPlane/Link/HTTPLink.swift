@@ -75,6 +75,7 @@ package struct HTTPLink: ~Copyable {
             guard scratch.count > 0 else { break }
             try transport.send(scratch.bytes, &buffers)
         }
+        if session?.takeOutputEnd() == true { try transport.endOutput(&buffers) }
     }
 
     /// Tells the reactor what to wait for, when that changed.
@@ -82,7 +83,7 @@ package struct HTTPLink: ~Copyable {
         _ reactor: borrowing Reactor, _ token: Token, reading: Bool
     ) throws(SocketError) {
         let wanted = transport.wantedInterest(reading: reading)
-        guard wanted != watched else { return }
+        if wanted.rawValue == watched?.rawValue { return }
         if isRegistered {
             try reactor.change(transport.descriptor, wanted, token)
         } else {
@@ -96,11 +97,11 @@ package struct HTTPLink: ~Copyable {
     /// where nobody would find it by reading; without one both directions have merely ended, and the descriptor is left alone
     /// until somebody reads on.
     package mutating func hungUp(_ reactor: borrowing Reactor) -> SocketError? {
-        guard isRegistered, watched?.contains(.readable) != true else { return nil }
+        guard isRegistered, watched?.isReading != true else { return nil }
         if let failure = transport.socketFailure() { return failure }
         reactor.forget(transport.descriptor)
         isRegistered = false
-        watched = []
+        watched = Interest(reading: false, writing: false)
         return nil
     }
 
@@ -161,6 +162,14 @@ package struct HTTPLink: ~Copyable {
     package var canOpenStream: Bool {
         switch session {
         case .some(let held): return held.canOpenStream
+        case .none: return false
+        }
+    }
+
+    /// HTTP/2: a head has begun and is not complete.
+    package var isInHead: Bool {
+        switch session {
+        case .some(let held): return held.isInHead
         case .none: return false
         }
     }

@@ -3,7 +3,8 @@ package import Wire
 
 /// Which exchange each live stream of a connection belongs to: open addressing by stream id.
 ///
-/// Ids of one connection rise by two, so half of one is its own hash: streams that live at the same time seldom meet.
+/// Ids of one connection rise by two. They are spread over the slots: side by side they would make one long run, and closing a
+/// hole in it would look at all of it.
 package struct StreamTable: ~Copyable {
     private struct Slot {
         /// 0 is no stream of ours (RFC 9113 section 5.1.1).
@@ -85,5 +86,8 @@ package struct StreamTable: ~Copyable {
         for slot in old where slot.stream != 0 { place(slot.stream, slot.owner) }
     }
 
-    private static func home(_ stream: StreamID) -> Int { Int(UInt32(bitPattern: stream) >> 1) }
+    private static func home(_ stream: StreamID) -> Int {
+        // Fibonacci hashing; the upper bits are the good ones.
+        Int((UInt32(bitPattern: stream) &* 0x9e37_79b1) >> 12)
+    }
 }

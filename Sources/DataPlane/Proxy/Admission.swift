@@ -150,7 +150,8 @@ extension Worker {
         begin(exchange, destination, plan: plan, configuration)
         if isOurs, let refusal = readLimits(exchange) { return .refuse(refusal) }
         guard !destination.isProbe else { return .go }
-        guard let caller = exchanges[exchange].caller, isAllowed(destination, caller, plan, configuration) else {
+        guard let caller = exchanges[exchange].caller, isAllowed(handle, destination, caller, plan, configuration)
+        else {
             return .refuse(.notAllowed)
         }
         if !isQuestion, isLimited(exchange, handle, destination, caller, configuration) { return .refuse(.rateLimited) }
@@ -161,6 +162,7 @@ extension Worker {
         _ exchange: Handle, _ handle: Handle, _ configuration: ProxyConfiguration
     ) -> Verdict {
         exchanges[exchange].reporter = .destination
+        if let port = healthPort(exchange, handle, configuration) { return .knock(port: port) }
         guard let peer = inbound[handle].peer, let destination = inbound[handle].destination,
             let current = configuration.table.current(destination)
         else { return .refuse(.noRoute) }
@@ -170,7 +172,6 @@ extension Worker {
         case .ownWorkload, .ownGateway: break
         case .ownBroker, .foreign, .unknown: return .refuse(.notAllowed)
         }
-        if isHealthQuestion(exchange) { return .knock(port: current.ownTargetPort) }
         let isQuestion = readProbe(exchange, part)
         guard current.port.appProtocol.isHTTP || isQuestion else { return .refuse(.noRoute) }
         let isOurs = exchanges[exchange].head.says(.authority, current.authority)
@@ -211,6 +212,21 @@ extension Worker {
         exchanges[exchange].tighten(now: reactor.now) ? nil : .requestInvalid
     }
 
+    /// The app's port that a neighbour's health probe asks for, of whatever protocol: the question itself is always HTTP.
+    private mutating func healthPort(
+        _ exchange: Handle, _ handle: Handle, _ configuration: ProxyConfiguration
+    ) -> UInt16? {
+        switch inbound[handle].part {
+        case .ownWorkload, .ownGateway: break
+        case .ownBroker, .foreign, .unknown: return nil
+        }
+        guard isHealthQuestion(exchange) else { return nil }
+        let serverName = inbound[handle].serverName
+        guard let named = configuration.table.destination(serverName: serverName.span) else { return nil }
+        exchanges[exchange].destination = named
+        return named.ownTargetPort
+    }
+
     private mutating func isHealthQuestion(_ exchange: Handle) -> Bool {
         guard exchanges[exchange].head.says(.meshfedProbe, Self.healthWord),
             exchanges[exchange].head.says(.method, "OPTIONS")
@@ -238,6 +254,14 @@ extension Worker {
         _ exchange: Handle, _ destination: Destination, _ peer: PeerIdentity, _ configuration: ProxyConfiguration,
         _ isQuestion: Bool
     ) -> Reason? {
+        let handle = exchanges[exchange].downstream
+        let isKnown = inbound.contains(handle)
+        if isKnown, !isQuestion, !exchanges[exchange].head.contains(.meshfedOrigin),
+            let direct = inbound[handle].directCaller
+        {
+            exchanges[exchange].caller = direct
+            return nil
+        }
         let domain = configuration.ownDomain
         let role: OriginRole = settings.isGateway ? .gateway(domain) : .sidecar(domain)
         let acceptAttested = isQuestion ? nil : configuration.table.snapshot.settings.acceptAttested
@@ -249,10 +273,9 @@ extension Worker {
             exchanges[exchange].caller = origin.caller
             exchanges[exchange].attestedBy = origin.attestedBy
             exchanges[exchange].forwardsOrigin = origin.asserted
+            if isKnown, !isQuestion, !origin.asserted { inbound[handle].directCaller = origin.caller }
         } catch {
-            let cluster =
-                inbound.contains(exchanges[exchange].downstream)
-                ? inbound[exchanges[exchange].downstream].sourceCluster : .unknown
+            let cluster = isKnown ? inbound[handle].sourceCluster : .unknown
             metrics.count(.originRefused, metrics.intern(Array(error.reason.rawValue.utf8)), cluster)
             return error.reason
         }
@@ -266,18 +289,33 @@ extension Worker {
     }
 
     /// The owner's policy for the clusters that this hop may choose. Each candidate is asked again before it is tried.
-    private func isAllowed(
-        _ destination: Destination, _ caller: SPIFFEID, _ plan: CandidateWalk.Plan, _ configuration: ProxyConfiguration
+    private mutating func isAllowed(
+        _ handle: Handle, _ destination: Destination, _ caller: SPIFFEID, _ plan: CandidateWalk.Plan,
+        _ configuration: ProxyConfiguration
     ) -> Bool {
         let table = configuration.table
-        if plan == .ingress { return table.decide(destination, caller: caller).isAllowed }
-        if plan == .egress(foreignCaller: true), table.decide(destination, caller: caller).isAllowed { return true }
+        switch plan {
+        case .ingress: return ownerAllows(handle, destination, caller, table)
+        case .egress(foreignCaller: true): if ownerAllows(handle, destination, caller, table) { return true }
+        case .egress(foreignCaller: false), .source: break
+        }
         guard destination.service >= 0 else { return false }
         for remote in table.snapshot.services[destination.service].remotes.indices
         where table.decide(destination, caller: caller, remote: remote).isAllowed { return true }
         // A local service of the own cluster that no other cluster serves: the own policy is the word.
         return table.snapshot.services[destination.service].remotes.isEmpty
-            && table.decide(destination, caller: caller).isAllowed
+            && ownerAllows(handle, destination, caller, table)
+    }
+
+    /// The own cluster's policy for a caller; a connection keeps the last yes.
+    mutating func ownerAllows(
+        _ handle: Handle, _ destination: Destination, _ caller: SPIFFEID, _ table: RoutingTable
+    ) -> Bool {
+        let isKnown = inbound.contains(handle)
+        if isKnown, inbound[handle].permit.covers(caller, destination) { return true }
+        guard table.decide(destination, caller: caller).isAllowed else { return false }
+        if isKnown { inbound[handle].permit.become(caller, destination) }
+        return true
     }
 
     /// Asks the rate limits; true: over the limit.

@@ -40,6 +40,8 @@ struct Exchange: ~Copyable {
     var responseEnded = false
     var downstreamClosed = false
     var isGRPC = false
+    /// It asks for another protocol; once that is granted both bodies are opaque bytes.
+    var isUpgrade = false
     var method = FailedTry.Method.other
     /// A question of the mesh itself: it ends at the destination's sidecar.
     var isProbe = false
@@ -68,6 +70,9 @@ struct Exchange: ~Copyable {
     /// Bytes that the other side has not been told it may send again.
     var owedDownstream = 0
     var owedUpstream = 0
+    /// Since when they are kept from it; `distantFuture` while they are not.
+    var heldDownstream = Instant.distantFuture
+    var heldUpstream = Instant.distantFuture
     let began: Instant
     var deadline = Instant.distantFuture
     var tryDeadline = Instant.distantFuture

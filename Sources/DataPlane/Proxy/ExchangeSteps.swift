@@ -22,6 +22,8 @@ internal import Wire
 extension Worker {
     /// The most of a body that is kept for repeating it (PROTOCOLS section 4).
     static let repeatLimit = 65_536
+    /// Whoever keeps a stream's queue full for longer reads slowly: below 4 MB/s its window stays small.
+    static let lag = Duration.milliseconds(50)
 
     mutating func startExchange(_ handle: Handle, _ stream: StreamID, endStream: Bool) {
         let now = reactor.now
@@ -149,14 +151,14 @@ extension Worker {
         return nil
     }
 
-    private func currentTarget(_ exchange: Handle, _ configuration: ProxyConfiguration) -> Target? {
+    private mutating func currentTarget(_ exchange: Handle, _ configuration: ProxyConfiguration) -> Target? {
         switch exchanges[exchange].route {
         case .mesh:
             guard let candidate = exchanges[exchange].candidate, let destination = exchanges[exchange].destination,
                 configuration.table.current(destination) === destination
             else { return nil }
             let prefersHTTP2 = exchanges[exchange].isGRPC || destination.port.appProtocol != .http
-            return configuration.target(candidate, destination, http: true, prefersHTTP2: prefersHTTP2)
+            return targets.target(candidate, destination, prefersHTTP2: prefersHTTP2, configuration)
         case .app(let port):
             guard let address = settings.appAddress else { return nil }
             let appProtocol = exchanges[exchange].destination?.port.appProtocol ?? .http
@@ -164,18 +166,19 @@ extension Worker {
             return Target(
                 address: address.withPort(port), serverName: [], use: isHTTP2 ? .plainHTTP2 : .plainHTTP1,
                 expectation: .anybody, context: nil, isProxy: false, isGateway: false,
-                connectTimeout: exchanges[exchange].destination?.traffic.connectTimeout ?? .seconds(2))
+                times: exchanges[exchange].destination.map { ConnectionTimes($0.traffic) } ?? .standard)
         case .probe: return probeTargets(exchange, configuration)
         }
     }
 
     /// The owner's authorisation, where it is a remote owner's: known only with the candidate.
-    private func mayGo(
+    private mutating func mayGo(
         _ exchange: Handle, _ candidate: Candidate, _ destination: Destination, _ configuration: ProxyConfiguration
     ) -> Bool {
         guard settings.isGateway, !destination.isProbe, let caller = exchanges[exchange].caller else { return true }
         switch candidate.kind {
-        case .endpoint: return configuration.table.decide(destination, caller: caller).isAllowed
+        case .endpoint:
+            return ownerAllows(exchanges[exchange].downstream, destination, caller, configuration.table)
         case .remoteGateway(_, _, let remote):
             return configuration.table.decide(destination, caller: caller, remote: remote).isAllowed
         case .localGateway: return true
@@ -196,6 +199,7 @@ extension Worker {
             answer(exchange, .deadline)
             return
         }
+        if exchanges[exchange].isUpgrade, !outbound[connection].connection.link.isHTTP2 { completeUpgrade() }
         let hasBody = !exchanges[exchange].kept.isEmpty
         let endsNow = exchanges[exchange].requestEnded && !hasBody && !exchanges[exchange].hasTrailers
         let stream: StreamID
@@ -235,6 +239,16 @@ extension Worker {
         exchanges[exchange].tryDeadline = perTry > .zero ? now + perTry : .distantFuture
         armTimer(exchange)
         markOutbound(connection)
+    }
+
+    /// HTTP/2 knows no key of a WebSocket (RFC 8441 5); servers of HTTP/1.1 insist on one.
+    private mutating func completeUpgrade() {
+        guard outgoing.says(.protocol, "websocket") else { return }
+        let name: StaticString = "sec-websocket-key"
+        if outgoing.contains(named: name) { return }
+        text.removeAll()
+        WebSocketKey.append(random.next(), random.next(), to: &text)
+        outgoing.append(name: name, text)
     }
 
     /// An assertion of our own, where this hop is the first to say who calls.
@@ -310,8 +324,13 @@ extension Worker {
         let upstream = exchanges[exchange].upstream
         if outbound.contains(upstream) {
             let queued = outbound[upstream].connection.link.session?.queued(exchanges[exchange].upstreamStream) ?? 0
-            if queued > Self.streamQueue { return }
+            if queued > Self.streamQueue {
+                exchanges[exchange].heldDownstream = min(exchanges[exchange].heldDownstream, reactor.now)
+                return
+            }
         }
+        let hasLagged = reactor.now > exchanges[exchange].heldDownstream + Self.lag
+        exchanges[exchange].heldDownstream = .distantFuture
         exchanges[exchange].owedDownstream = 0
         if exchanges[exchange].kept.count > Self.repeatLimit {
             dropKept(exchange)
@@ -319,7 +338,7 @@ extension Worker {
         }
         let handle = exchanges[exchange].downstream
         guard inbound.contains(handle) else { return }
-        inbound[handle].connection.link.session?.consume(exchanges[exchange].stream, owed)
+        inbound[handle].connection.link.session?.consume(exchanges[exchange].stream, owed, lagged: hasLagged)
         markInbound(handle)
     }
 
@@ -479,6 +498,8 @@ extension Exchange {
         let facts = methodFacts
         method = facts.isRepeatable ? .repeatable : .other
         isGRPC = facts.isGRPC
+        isUpgrade = head.contains(.protocol)
+        if isUpgrade { method = .other }
     }
 
     private var methodFacts: (isRepeatable: Bool, isGRPC: Bool) {

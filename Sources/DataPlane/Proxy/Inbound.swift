@@ -5,6 +5,42 @@ internal import MeshModel
 internal import Routing
 internal import Telemetry
 
+/// The part of a connection's log lines that stays the same as long as caller, destination and answering cluster do.
+struct CallerText: ~Copyable {
+    var fields = LogFields()
+    private var reporter: Reporter?
+    private var caller: SPIFFEID?
+    private var destination: Destination?
+    private var member = 0
+
+    func hold(_ reporter: Reporter, _ caller: SPIFFEID?, _ destination: Destination?, _ member: Int) -> Bool {
+        self.destination === destination && self.member == member && self.reporter == reporter && self.caller == caller
+    }
+
+    mutating func become(_ reporter: Reporter, _ caller: SPIFFEID?, _ destination: Destination?, _ member: Int) {
+        self.reporter = reporter
+        self.caller = caller
+        self.destination = destination
+        self.member = member
+    }
+}
+
+/// Whom the owner's policy lets call what, as it was decided last on a connection. A destination belongs to one table, so that
+/// no later policy is passed over.
+struct Permit {
+    private var caller: SPIFFEID?
+    private var destination: Destination?
+
+    func covers(_ caller: SPIFFEID, _ destination: Destination) -> Bool {
+        self.destination === destination && self.caller == caller
+    }
+
+    mutating func become(_ caller: SPIFFEID, _ destination: Destination) {
+        self.caller = caller
+        self.destination = destination
+    }
+}
+
 /// A downstream connection with what its peer is to us.
 struct Inbound: ~Copyable {
     var connection: DownstreamConnection
@@ -30,6 +66,11 @@ struct Inbound: ~Copyable {
     var callerLabel = LabelHandle.unknown
     var callerKey: CallerKey?
     var sourceCluster = LabelHandle.unknown
+    var permit = Permit()
+    /// The peer itself, where a request without an assertion is the peer's own (PROTOCOLS section 5): found once.
+    var directCaller: SPIFFEID?
+    /// What the last log line of this connection said of caller and destination.
+    var common = CallerText()
 
     init(_ connection: consuming DownstreamConnection, entry: Entry) {
         self.connection = connection

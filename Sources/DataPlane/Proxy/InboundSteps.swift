@@ -107,6 +107,8 @@ extension Worker {
     mutating func place(_ handle: Handle, _ peer: PeerIdentity, _ configuration: ProxyConfiguration) {
         let part = configuration.table.part(of: peer.id)
         inbound[handle].part = part
+        inbound[handle].permit = Permit()
+        inbound[handle].directCaller = nil
         if settings.isGateway {
             inbound[handle].destination = lookUp(inbound[handle].serverName, part, configuration)
         } else {
@@ -129,6 +131,7 @@ extension Worker {
         var limits = HTTPLimits()
         let isMesh = inbound[handle].entry == .mesh
         limits.isSecure = isMesh
+        limits.allowsUpgrade = true
         limits.allowsConnect = inbound[handle].entry == .explicit && !inbound[handle].isTunnel
         if http2 {
             let isOurs = inbound[handle].isProxy || inbound[handle].part == .ownWorkload
@@ -161,6 +164,7 @@ extension Worker {
                     inbound[handle].connection.waitingSince = reactor.now
                 }
                 drainInbound(handle)
+                if inbound.contains(handle) { timeHead(handle) }
                 markInbound(handle)
             case .raw(let count):
                 inboundSpoke(handle)
@@ -176,6 +180,16 @@ extension Worker {
             guard inbound.contains(handle), inbound[handle].connection.link.transport.holdsInput else { break }
         }
         if inbound.contains(handle) { watchInbound(handle) }
+    }
+
+    /// HTTP/2: a head that has begun holds up everything else on the connection until it is complete.
+    private mutating func timeHead(_ handle: Handle) {
+        guard inbound[handle].connection.link.isHTTP2, inbound[handle].connection.sawSettings else { return }
+        if !inbound[handle].connection.link.isInHead {
+            inbound[handle].connection.waitingSince = nil
+        } else if inbound[handle].connection.waitingSince == nil {
+            inbound[handle].connection.waitingSince = reactor.now
+        }
     }
 
     /// A peer whose connection is closing is heard for a moment only, however long it speaks.
@@ -208,6 +222,7 @@ extension Worker {
         swap(&early, &inbound[handle].connection.early)
         inbound[handle].connection.link.feed(early)
         drainInbound(handle)
+        if inbound.contains(handle) { timeHead(handle) }
         markInbound(handle)
     }
 
@@ -252,7 +267,9 @@ extension Worker {
                 let exchange = inbound[handle].connection.streams.owner(of: stream)
                 if exchanges.contains(exchange) { downstreamWritable(exchange) }
             // An HTTP/2 peer may wait with its first request as long as it likes.
-            case .settings: inbound[handle].connection.waitingSince = nil
+            case .settings:
+                inbound[handle].connection.sawSettings = true
+                inbound[handle].connection.waitingSince = nil
             case .goAway, .pong: break
             }
         }

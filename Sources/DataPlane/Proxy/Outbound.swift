@@ -4,6 +4,7 @@ internal import Link
 internal import MeshModel
 internal import Routing
 internal import Upstream
+internal import Wire
 
 /// Who must answer at the other end of an upstream connection (PROTOCOLS section 1: a valid chain is not enough).
 enum Expectation: Hashable, Sendable {
@@ -45,7 +46,11 @@ struct Outbound: ~Copyable {
     let expectation: Expectation
     /// The SNI: names of one service pinned to other clusters share a place in the pool, and no connection.
     let serverName: [UInt8]
-    let connectTimeout: Duration
+    let times: ConnectionTimes
+    /// When nothing new is put on it any more.
+    let expiry: Instant
+    /// TCP stands since then.
+    var connectedAt: Instant?
     /// At least one exchange was finished on it.
     var isReused = false
     /// When bytes last came.
@@ -57,14 +62,31 @@ struct Outbound: ~Copyable {
 
     init(
         _ connection: consuming UpstreamConnection, purpose: Purpose, expectation: Expectation, serverName: [UInt8],
-        connectTimeout: Duration
+        times: ConnectionTimes, tilt: UInt64
     ) {
         self.connection = connection
         self.purpose = purpose
         self.expectation = expectation
         self.serverName = serverName
         lastHeard = self.connection.lastActive
-        self.connectTimeout = connectTimeout
+        self.times = times
+        expiry = Self.expiry(from: self.connection.dialledAt, times.maximumAge, tilt: tilt)
+    }
+
+    /// The maximum age, give or take a tenth, so that connections that began together do not end together.
+    private static func expiry(from start: Instant, _ age: Duration, tilt: UInt64) -> Instant {
+        guard age > .zero else { return .distantFuture }
+        return start + age * 9 / 10 + age / 5 * Int(tilt & 0xFFFF) / 65_536
+    }
+
+    /// When it must have come further than it is; nil while there is no hurry.
+    var stepDeadline: Instant? {
+        switch connection.phase {
+        case .connecting: connectedAt.map { $0 + times.handshake } ?? connection.dialledAt + times.connect
+        // The receiver's word comes after its own next hop's.
+        case .header: connection.dialledAt + times.connect + times.handshake
+        case .http, .relay, .draining: nil
+        }
     }
 
     /// An exchange can be put on it now, and who answers is who the snapshot expects there by now.
@@ -72,6 +94,7 @@ struct Outbound: ~Copyable {
         guard connection.link.canOpenStream, shared || connection.streams.isEmpty else { return false }
         // The peer proved to be who `expectation` names before anything was sent.
         let isExpected = expectation == target.expectation || target.expectation.accepts(connection.peer?.id)
-        return isExpected && target.serverName == serverName
+        let wanted = target.serverName
+        return isExpected && wanted.span.equals(serverName.span)
     }
 }

@@ -42,7 +42,8 @@ extension Worker {
         exchanges[exchange].upstreamIsProxy = true
         exchanges[exchange].trace = TraceContext.fresh(samplePercent: 0, random: &random)
         armTimer(exchange)
-        switch obtain(exchange, target, route: 1 << 62 | UInt64(target.serverName.span.stableHash & 0xFFFF_FFFF)) {
+        let name = target.serverName
+        switch obtain(exchange, target, route: 1 << 62 | UInt64(name.span.stableHash & 0xFFFF_FFFF)) {
         case .ready(let connection): sendRequest(exchange, connection)
         case .waiting: break
         case .refused: finish(exchange)
@@ -78,7 +79,7 @@ extension Worker {
     private mutating func knock(_ knock: Outbound.Knock, at address: SocketAddress) {
         let target = Target(
             address: address, serverName: [], use: .plainTCP, expectation: .anybody, context: nil, isProxy: false,
-            isGateway: false, connectTimeout: Self.probeTime)
+            isGateway: false, times: .standard)
         do throws(SocketError) {
             let handle = try dial(target, key: key(target, route: 0), purpose: .knock(knock))
             if !outbound.contains(handle) { knocked(knock, isOpen: false) }

@@ -43,7 +43,7 @@ extension Worker {
             return Target(
                 address: address.withPort(port), serverName: [], use: .plainTCP, expectation: .anybody, context: nil,
                 isProxy: false, isGateway: false,
-                connectTimeout: relays[relay].destination.traffic.connectTimeout)
+                times: ConnectionTimes(relays[relay].destination.traffic))
         }
         guard let destination = configuration.table.current(relays[relay].destination) else {
             refuseRelay(relay, .noRoute)

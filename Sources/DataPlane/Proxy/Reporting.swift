@@ -39,7 +39,6 @@ extension Worker {
 
     private mutating func writeLine(_ exchange: Handle, _ handle: Handle, _ duration: Duration, _ flag: ResponseFlag) {
         log.begin(at: reactor.wall, milliseconds: reactor.wallMilliseconds)
-        log.field(.reporter, word: word(exchanges[exchange].reporter))
         log.field(.method, .method, of: exchanges[exchange].head)
         log.field(.path, .path, of: exchanges[exchange].head)
         log.field(.authority, .authority, of: exchanges[exchange].head)
@@ -47,17 +46,9 @@ extension Worker {
         log.field(.responseCode, UInt64(exchanges[exchange].status))
         log.field(.responseFlags, word: flag.word)
         if let reason = exchanges[exchange].reason { log.field(.reason, Array(reason.rawValue.utf8)) }
-        if let caller = exchanges[exchange].caller { log.field(.sourcePrincipal, caller.bytes) }
-        if inbound.contains(handle) {
-            log.field(.serverName, inbound[handle].serverName)
-            log.field(
-                .connectionSecurityPolicy, word: inbound[handle].peer == nil ? "none" : "mutual_tls")
-        }
-        if let destination = exchanges[exchange].destination {
-            log.field(.destinationService, destination.meshName)
-            log.field(.destinationServiceNamespace, destination.namespace)
-        }
-        writeCluster(exchanges[exchange].destinationMember)
+        writeCommon(
+            handle, exchanges[exchange].reporter, exchanges[exchange].caller, exchanges[exchange].destination,
+            exchanges[exchange].destinationMember)
         log.field(.durationMilliseconds, duration)
         log.field(.bytesReceived, exchanges[exchange].received)
         log.field(.bytesSent, exchanges[exchange].sent)
@@ -66,6 +57,31 @@ extension Worker {
         log.field(
             .traceID, hexadecimal: exchanges[exchange].trace.traceHigh, exchanges[exchange].trace.traceLow)
         log.end()
+    }
+
+    /// Who calls what: written once for a connection, and again when it changes.
+    private mutating func writeCommon(
+        _ handle: Handle, _ reporter: Reporter, _ caller: SPIFFEID?, _ destination: Destination?, _ member: Int
+    ) {
+        let isKnown = inbound.contains(handle)
+        if isKnown, inbound[handle].common.hold(reporter, caller, destination, member) {
+            return log.fields(inbound[handle].common.fields)
+        }
+        let position = log.position
+        log.field(.reporter, word: word(reporter))
+        if let caller { log.field(.sourcePrincipal, caller.bytes) }
+        if isKnown {
+            log.field(.serverName, inbound[handle].serverName)
+            log.field(.connectionSecurityPolicy, word: inbound[handle].peer == nil ? "none" : "mutual_tls")
+        }
+        if let destination {
+            log.field(.destinationService, destination.meshName)
+            log.field(.destinationServiceNamespace, destination.namespace)
+        }
+        writeCluster(member)
+        guard isKnown else { return }
+        log.keep(from: position, in: &inbound[handle].common.fields)
+        inbound[handle].common.become(reporter, caller, destination, member)
     }
 
     private mutating func writeCluster(_ member: Int) {

@@ -94,6 +94,15 @@ extension Worker {
     ) {
         let handle = exchanges[exchange].downstream
         guard inbound.contains(handle) else { return }
+        let saysError =
+            kind == .response && exchanges[exchange].wasDispatched && exchanges[exchange].reason != nil
+        let saysAttempts = kind == .response && inbound[handle].isProxy && exchanges[exchange].attempts > 1
+        if !saysError, !saysAttempts, block.isFreeOfMeshFields {
+            inbound[handle].connection.link.session?.sendHead(
+                exchanges[exchange].stream, block, kind, endStream: endStream)
+            markInbound(handle)
+            return
+        }
         outgoing.removeAll()
         let believes = exchanges[exchange].upstreamIsProxy
         for index in 0..<block.count {
@@ -108,10 +117,8 @@ extension Worker {
             }
             outgoing.append(copying: index, of: block)
         }
-        if kind == .response, exchanges[exchange].wasDispatched, let reason = exchanges[exchange].reason {
-            writeError(exchange, reason, true)
-        }
-        if kind == .response, inbound[handle].isProxy, exchanges[exchange].attempts > 1 {
+        if saysError, let reason = exchanges[exchange].reason { writeError(exchange, reason, true) }
+        if saysAttempts {
             outgoing.append(.meshfedAttempts, number: exchanges[exchange].attempts)
         }
         inbound[handle].connection.link.session?.sendHead(
@@ -141,12 +148,18 @@ extension Worker {
         let handle = exchanges[exchange].downstream
         if inbound.contains(handle) {
             let queued = inbound[handle].connection.link.session?.queued(exchanges[exchange].stream) ?? 0
-            if queued > Self.streamQueue { return }
+            if queued > Self.streamQueue {
+                exchanges[exchange].heldUpstream = min(exchanges[exchange].heldUpstream, reactor.now)
+                return
+            }
         }
+        let hasLagged = reactor.now > exchanges[exchange].heldUpstream + Self.lag
+        exchanges[exchange].heldUpstream = .distantFuture
         exchanges[exchange].owedUpstream = 0
         let connection = exchanges[exchange].upstream
         guard outbound.contains(connection) else { return }
-        outbound[connection].connection.link.session?.consume(exchanges[exchange].upstreamStream, owed)
+        outbound[connection].connection.link.session?.consume(
+            exchanges[exchange].upstreamStream, owed, lagged: hasLagged)
         markOutbound(connection)
     }
 

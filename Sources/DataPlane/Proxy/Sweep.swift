@@ -11,8 +11,6 @@ internal import Wire
 
 /// What is looked at a few times per second: timeouts of connections, ended certificates, due probes.
 extension Worker {
-    /// Idle upstream HTTP connections are closed earlier than most servers do, so that a request rarely meets a closing one.
-    private static let upstreamIdle = Duration.seconds(60)
     /// HTTP/2 sessions are told the time this often, in seconds.
     private static let calmSeconds = 10
     /// One of our proxies that sent nothing for so long, with calls under way, is asked by PING; and again so long without an
@@ -24,7 +22,10 @@ extension Worker {
     mutating func sweep() {
         let now = reactor.now
         let isCalm = now >= nextCalm
-        if isCalm { nextCalm = now + .seconds(Self.calmSeconds) }
+        if isCalm {
+            nextCalm = now + .seconds(Self.calmSeconds)
+            if exchanges.count == 0 { memory.drain() }
+        }
         sweepInbound(now, isCalm)
         sweepOutbound(now, isCalm)
         sweepRelays(now)
@@ -53,8 +54,8 @@ extension Worker {
                 inbound[handle].connection.link.session?.goAway()
                 markInbound(handle)
             }
-            if let since = inbound[handle].connection.waitingSince, since + settings.headTimeout <= now,
-                inbound[handle].connection.streams.isEmpty
+            if let since = inbound[handle].connection.waitingSince, since + headersTimeout(handle) <= now,
+                inbound[handle].connection.streams.isEmpty || inbound[handle].connection.link.isInHead
             {
                 headTimedOut(handle)
                 continue
@@ -72,6 +73,14 @@ extension Worker {
                 }
             }
         }
+    }
+
+    /// The service's, where the SNI names one.
+    private func headersTimeout(_ handle: Handle) -> Duration {
+        guard inbound[handle].entry == .mesh, let destination = inbound[handle].destination else {
+            return settings.headTimeout
+        }
+        return destination.traffic.headersTimeout
     }
 
     /// The peer did not say in time what it wants.
@@ -114,15 +123,19 @@ extension Worker {
             }
             switch outbound[handle].connection.phase {
             case .connecting, .header:
-                if outbound[handle].connection.dialledAt + outbound[handle].connectTimeout <= now {
+                if let deadline = outbound[handle].stepDeadline, deadline <= now {
                     closeOutbound(handle, .socket(SocketError(code: 110, operation: "connect")))
                 }
             case .http:
                 let generation = outbound[handle].connection.key.generation
                 // Plain connections have none.
                 let isOld = generation != 0 && generation != configuration?.generation
-                let isIdle = outbound[handle].connection.lastActive + Self.upstreamIdle <= now || isOld
-                if outbound[handle].connection.streams.isEmpty, isIdle { retire(handle) }
+                let idleEnd = outbound[handle].connection.lastActive + outbound[handle].times.idle
+                if outbound[handle].connection.streams.isEmpty {
+                    if isOld || idleEnd <= now || outbound[handle].expiry <= now { retire(handle) }
+                } else if outbound[handle].expiry <= now {
+                    startDraining(handle)
+                }
             case .draining: if outbound[handle].connection.streams.isEmpty { retire(handle) }
             case .relay: break
             }

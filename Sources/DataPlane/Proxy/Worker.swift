@@ -47,6 +47,7 @@ package struct Worker: ~Copyable {
     var exchanges: Slab<Exchange>
     var relays: Slab<Relay>
     var pool = ConnectionPool()
+    var targets = TargetCache()
     var health: Health
     var budgets = RetryBudgets()
     var verifier: OriginVerifier?
@@ -143,6 +144,7 @@ package struct Worker: ~Copyable {
             case .adopt(let descriptor, let role, let peer):
                 admitSocket(Socket(adopting: descriptor), role: role, peer: peer)
             case .drain: drain()
+            case .hold(let instant): reactor.hold(at: instant)
             case .report(let answer):
                 answer(
                     WorkerReport(
@@ -158,6 +160,7 @@ package struct Worker: ~Copyable {
         let now = reactor.now
         let isNewIdentity = configuration?.svid !== fresh.svid
         configuration = fresh
+        targets = TargetCache()
         health.reconcile(with: fresh.table, now: now)
         budgets.reconcile(with: fresh.table, now: now)
         labels = RouteLabels(fresh.table, metrics: &metrics)

@@ -11,6 +11,8 @@ package enum WorkerLetter: Sendable {
     case adopt(descriptor: Int32, role: Int, peer: SocketAddress?)
     /// No new connections, GOAWAY to all, end when the last one is gone or the grace period is over.
     case drain
+    /// Time stands still there: what a timeout does shows without waiting for it.
+    case hold(Instant)
     /// Answer with a report, on the worker's thread.
     case report(@Sendable (WorkerReport) -> Void)
 }

@@ -28,6 +28,11 @@ package struct Interest: OptionSet, Hashable, Sendable {
     package init(rawValue: UInt8) { self.rawValue = rawValue }
     package static let readable = Interest(rawValue: 1)
     package static let writable = Interest(rawValue: 2)
+
+    /// Made without the set algebra, which across modules is generic code: two thousand instructions for one empty set.
+    package init(reading: Bool, writing: Bool) { rawValue = (reading ? 1 : 0) | (writing ? 2 : 0) }
+
+    package var isReading: Bool { rawValue & 1 != 0 }
 }
 
 /// What a descriptor is ready for. A hang-up is reported whatever was asked.
@@ -54,6 +59,8 @@ package struct Reactor: ~Copyable {
     private var ready = 0
     private var next = 0
     private var timers: TimerWheel
+    /// The time, where it is not the kernel's.
+    private var heldTime: Instant?
     /// CLOCK_BOOTTIME, read once per turn.
     package private(set) var now: Instant
     /// The wall clock, read once per turn.
@@ -91,12 +98,18 @@ package struct Reactor: ~Copyable {
     /// Nothing happens for a timer that fired or was cancelled.
     package mutating func cancel(_ timer: TimerWheel.Timer) { timers.cancel(timer) }
 
+    /// From now on it is `instant`, until told otherwise: timeouts are tested without waiting for them.
+    package mutating func hold(at instant: Instant) {
+        heldTime = instant
+        now = instant
+    }
+
     /// Sleeps until something is ready, a timer is due, or `limit` is reached (nil: a second at the most), then reads the clocks.
     package mutating func turn(until limit: Instant? = nil) {
         var wake = now.nanoseconds.addingReportingOverflow(Self.longestWait).partialValue
         if let limit { wake = min(wake, limit.nanoseconds) }
         if let timer = timers.nextWake() { wake = min(wake, timer) }
-        let start = clinux_boottime()
+        let start = heldTime?.nanoseconds ?? clinux_boottime()
         // Rounded up: waking a moment early would spin.
         let wait = wake <= start ? 0 : (wake - start + 999_999) / 1_000_000
         let room = Int32(events.count)
@@ -107,7 +120,7 @@ package struct Reactor: ~Copyable {
         }
         ready = max(0, Int(count))
         next = 0
-        now = Instant(nanoseconds: clinux_boottime())
+        now = heldTime ?? Instant(nanoseconds: clinux_boottime())
         let nanoseconds = clinux_walltime_nanoseconds()
         wall = WallTime(seconds: nanoseconds / 1_000_000_000)
         wallMilliseconds = Int(nanoseconds % 1_000_000_000 / 1_000_000)

@@ -33,8 +33,8 @@ package enum Authoriser {
             allow = index
         }
         if let allow { return .allowed(rule: allow) }
-        let isOwn = caller.trustDomain.text == owner.text
-        return isOwn && !hasAllow ? .allowed(rule: nil) : .denied(rule: nil)
+        if hasAllow { return .denied(rule: nil) }
+        return caller.trustDomain.text == owner.text ? .allowed(rule: nil) : .denied(rule: nil)
     }
 
     private static func matches(_ rule: AuthorizationRule, _ caller: SPIFFEID, _ port: UInt16) -> Bool {

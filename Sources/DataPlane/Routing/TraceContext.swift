@@ -46,13 +46,14 @@ package struct TraceContext: Hashable, Sendable {
 
     /// Appends the header's value, version 00.
     package func append(into target: inout ByteBuffer) {
-        var text = InlineArray<55, UInt8>(repeating: 0x2D)
-        Self.write(0, 2, at: 0, &text)
-        Self.write(traceHigh, 16, at: 3, &text)
-        Self.write(traceLow, 16, at: 19, &text)
-        Self.write(span, 16, at: 36, &text)
-        Self.write(UInt64(flags), 2, at: 53, &text)
-        target.append(text.span)
+        target.append("00-")
+        target.append(digits: traceHigh)
+        target.append(digits: traceLow)
+        target.append(0x2D)
+        target.append(digits: span)
+        target.append(0x2D)
+        target.append(Self.digit(flags >> 4))
+        target.append(Self.digit(flags & 0xF))
     }
 
     private static func nonzero(_ random: inout RandomBits) -> UInt64 { max(random.next(), 1) }
@@ -69,12 +70,5 @@ package struct TraceContext: Hashable, Sendable {
         return number
     }
 
-    private static func write(_ value: UInt64, _ digits: Int, at start: Int, _ text: inout InlineArray<55, UInt8>) {
-        var rest = value
-        for index in 0..<digits {
-            let digit = UInt8(truncatingIfNeeded: rest & 0xF)
-            text[start + digits - 1 - index] = digit < 10 ? 0x30 + digit : 0x57 + digit
-            rest >>= 4
-        }
-    }
+    private static func digit(_ value: UInt8) -> UInt8 { value < 10 ? 0x30 + value : 0x57 + value }
 }

@@ -366,9 +366,7 @@ package struct Transport: ~Copyable {
     /// What to watch for: `reading` says whether the owner wants bytes.
     package func wantedInterest(reading: Bool) -> Interest {
         if isConnecting { return .writable }
-        var interest: Interest = []
-        if !isEstablished || (reading && !inputEnded) { interest.insert(.readable) }
-        if !pending.isEmpty || output == .closing { interest.insert(.writable) }
-        return interest
+        return Interest(
+            reading: !isEstablished || (reading && !inputEnded), writing: !pending.isEmpty || output == .closing)
     }
 }

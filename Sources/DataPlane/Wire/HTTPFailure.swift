@@ -13,7 +13,6 @@ package struct HTTPFailure: Error, Equatable, Sendable {
         case unsupportedVersion
         case unsupportedCoding
         case unsupportedMethod
-        case unsupportedUpgrade
         /// The peer closed in the middle of a message.
         case truncated
         /// A response without a request.

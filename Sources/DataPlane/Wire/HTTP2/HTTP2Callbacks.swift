@@ -27,11 +27,9 @@ enum HTTP2Callbacks {
             _, _, name, nameCount, value, valueCount, flags, user in
             guard let cell = unsafe user?.assumingMemoryBound(to: HTTP2Inbox.self) else { return 0 }
             let isSensitive = flags & UInt8(NGHTTP2_NV_FLAG_NO_INDEX.rawValue) != 0
-            unsafe lend(name, nameCount) { name in
-                unsafe lend(value, valueCount) { value in
-                    unsafe cell.pointee.field(name, value, sensitive: isSensitive)
-                }
-            }
+            unsafe cell.pointee.field(
+                Span(_unsafeElements: UnsafeBufferPointer(start: name, count: nameCount)),
+                Span(_unsafeElements: UnsafeBufferPointer(start: value, count: valueCount)), sensitive: isSensitive)
             return 0
         }
         // Without this the library would drop a malformed field and accept the message.
@@ -52,11 +50,9 @@ enum HTTP2Callbacks {
             if isUnwanted { _ = unsafe nghttp2_session_consume(session, id, count) }
             return 0
         }
-        unsafe nghttp2_session_callbacks_set_on_stream_close_callback(table) { session, id, code, user in
+        unsafe nghttp2_session_callbacks_set_on_stream_close_callback(table) { _, id, code, user in
             guard let cell = unsafe user?.assumingMemoryBound(to: HTTP2Inbox.self) else { return 0 }
-            let owed = unsafe cell.pointee.close(id, code)
-            // Else the connection's window leaks with every stream that ends before its body is drained.
-            if owed > 0 { _ = unsafe nghttp2_session_consume_connection(session, owed) }
+            unsafe cell.pointee.close(id, code)
             return 0
         }
         unsafe nghttp2_session_callbacks_set_on_frame_recv_callback(table) { _, frame, user in
@@ -222,48 +218,51 @@ enum HTTP2Fields {
         of block: borrowing HeaderBlock, copying: Bool = false,
         _ body: (UnsafeMutablePointer<nghttp2_nv>?, Int) -> Void
     ) {
-        let capacity = max(block.count, 1)
-        unsafe withUnsafeTemporaryAllocation(of: nghttp2_nv.self, capacity: capacity) { fields in
+        let flags = copying ? 0 : UInt8(NGHTTP2_NV_FLAG_NO_COPY_NAME.rawValue | NGHTTP2_NV_FLAG_NO_COPY_VALUE.rawValue)
+        unsafe withUnsafeTemporaryAllocation(of: nghttp2_nv.self, capacity: max(block.count, 1)) { fields in
             var count = 0
-            // Pseudo fields stand in front, unless one was appended late.
-            let leading = leadingPseudo(block)
-            for index in 0..<block.count where block.name(at: index).isPseudo {
-                // SAFETY (both): `count` stays below the block's count; the addresses are those of the block's slab
-                // and of static names, which live as the function's comment asks.
-                unsafe fields[count] = field(block, index, copying)
-                count += 1
-            }
-            for index in leading..<block.count {
-                let name = block.name(at: index)
-                guard !name.isPseudo, isAllowed(block, index, name) else { continue }
-                unsafe fields[count] = field(block, index, copying)
-                count += 1
+            // SAFETY: each entry is put in once at the most, so `count` stays below the block's count; the addresses are those
+            // of the block's slab and of static names, which live as the function's comment asks.
+            unsafe block.lend { entries, bytes in
+                for index in 0..<entries.count where unsafe entries[index].name.isPseudo {
+                    unsafe fields[count] = field(entries[index], bytes, flags)
+                    count &+= 1
+                }
+                for index in 0..<entries.count where unsafe isAllowed(entries[index], bytes) {
+                    unsafe fields[count] = field(entries[index], bytes, flags)
+                    count &+= 1
+                }
             }
             unsafe body(fields.baseAddress, count)
         }
     }
 
-    private static func leadingPseudo(_ block: borrowing HeaderBlock) -> Int {
-        var index = 0
-        while index < block.count, block.name(at: index).isPseudo { index += 1 }
-        return index
+    /// A field that is no pseudo field and may stand in HTTP/2.
+    private static func isAllowed(_ entry: HeaderBlock.Entry, _ bytes: UnsafePointer<UInt8>?) -> Bool {
+        switch entry.name {
+        case .other: return true
+        case .host: return false
+        case .te:
+            // SAFETY: the entry's value lies in the block's bytes.
+            guard let bytes = unsafe bytes else { return false }
+            let value = unsafe Span(_unsafeStart: bytes + Int(entry.valueStart), count: Int(entry.valueCount))
+            return value.equalsIgnoringCase("trailers")
+        default: return !entry.name.isPseudo && !entry.name.isHopByHop
+        }
     }
 
-    private static func isAllowed(_ block: borrowing HeaderBlock, _ index: Int, _ name: HeaderName) -> Bool {
-        if name == .other { return true }
-        if name.isHopByHop || name == .host { return false }
-        return name != .te || block.value(at: index).equalsIgnoringCase("trailers")
-    }
-
-    private static func field(_ block: borrowing HeaderBlock, _ index: Int, _ copying: Bool) -> nghttp2_nv {
-        var flags = copying ? 0 : UInt8(NGHTTP2_NV_FLAG_NO_COPY_NAME.rawValue | NGHTTP2_NV_FLAG_NO_COPY_VALUE.rawValue)
-        if block.isSensitive(at: index) { flags |= UInt8(NGHTTP2_NV_FLAG_NO_INDEX.rawValue) }
-        let name = block.nameBytes(at: index)
-        let value = block.value(at: index)
-        // SAFETY: see withFields.
-        let nameBase = unsafe name.withUnsafeBufferPointer { unsafe UnsafeMutablePointer(mutating: $0.baseAddress) }
-        let valueBase = unsafe value.withUnsafeBufferPointer { unsafe UnsafeMutablePointer(mutating: $0.baseAddress) }
+    @inline(__always)
+    private static func field(
+        _ entry: HeaderBlock.Entry, _ bytes: UnsafePointer<UInt8>?, _ copying: UInt8
+    ) -> nghttp2_nv {
+        let isUnindexed = entry.isSensitive || entry.name.isNewEachTime
+        let flags = isUnindexed ? copying | UInt8(NGHTTP2_NV_FLAG_NO_INDEX.rawValue) : copying
+        // SAFETY: see withFields; the library only reads.
+        let own = unsafe bytes.map { unsafe $0 + Int(entry.nameStart) }
+        let name = unsafe entry.name == .other ? own : entry.name.wireName.utf8Start
+        let value = unsafe bytes.map { unsafe $0 + Int(entry.valueStart) }
         return unsafe nghttp2_nv(
-            name: nameBase, value: valueBase, namelen: name.count, valuelen: value.count, flags: flags)
+            name: UnsafeMutablePointer(mutating: name), value: UnsafeMutablePointer(mutating: value),
+            namelen: Int(entry.nameCount), valuelen: Int(entry.valueCount), flags: flags)
     }
 }

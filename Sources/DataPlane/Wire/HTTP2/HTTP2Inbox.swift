@@ -10,8 +10,10 @@ struct HTTP2Inbox: ~Copyable {
     var events = EventList()
     var slab = ByteBuffer()
     var heads = HeadQueue()
-    var streams = HTTP2StreamTable()
+    var streams: HTTP2StreamTable
     var glitches: HTTP2Glitches
+    /// The last authority that was found well-formed: the next one is mostly the same.
+    var knownAuthority = ByteBuffer()
     /// The caller's buffer, lent for the length of one `produce`.
     var output = ByteBuffer()
     var outputLimit = 0
@@ -23,6 +25,14 @@ struct HTTP2Inbox: ~Copyable {
     var resets: [Reset] = []
     /// Streams open from our side (client: submitted; server: begun) and not closed.
     var active = 0
+    /// Body bytes given out and not consumed, of all streams.
+    var held = 0
+    /// Body bytes that the connection's window was not given back for.
+    var uncredited = 0
+    /// By how much the windows of live streams have grown.
+    var grown = 0
+    /// The stream whose head has begun and is not complete; 0 for none.
+    private(set) var headStream: StreamID = 0
     var sawSettings = false
     var sawGoAway = false
     /// PINGs of ours that are not answered yet.
@@ -45,6 +55,7 @@ struct HTTP2Inbox: ~Copyable {
         self.role = role
         self.limits = limits
         glitches = HTTP2Glitches(role: role, cancelBurst: settings.cancelBurst, cancelRate: settings.cancelRate)
+        streams = HTTP2StreamTable(window: settings.streamWindow)
     }
 
     // MARK: Heads
@@ -52,6 +63,7 @@ struct HTTP2Inbox: ~Copyable {
     mutating func beginHead(_ id: StreamID) {
         heads.begin()
         isOversized = false
+        headStream = id
         guard role == .server, unsafe streams.find(id) == nil else { return }
         _ = unsafe streams.insert(id)
         active += 1
@@ -60,15 +72,12 @@ struct HTTP2Inbox: ~Copyable {
 
     mutating func field(_ name: Span<UInt8>, _ value: Span<UInt8>, sensitive: Bool) {
         guard !isOversized else { return }
-        let size = name.count + value.count + HeaderBlock.fieldOverhead
-        guard heads.building.count < limits.headCount, heads.building.byteCount + size <= limits.headBytes else {
-            isOversized = true
-            return
-        }
-        heads.building.append(name: name, value: value, sensitive: sensitive)
+        isOversized = !heads.add(
+            name, value, sensitive: sensitive, countLimit: limits.headCount, byteLimit: limits.headBytes)
     }
 
     mutating func endHead(_ id: StreamID, endStream: Bool) {
+        headStream = 0
         guard let stream = unsafe streams.find(id) else { return }
         // SAFETY: a state found in the table is initialised, and only this code reaches it.
         if endStream { unsafe stream.pointee.flags.insert(.remoteEnded) }
@@ -93,10 +102,15 @@ struct HTTP2Inbox: ~Copyable {
     private mutating func request(
         _ id: StreamID, _ stream: UnsafeMutablePointer<HTTP2Stream>, endStream: Bool
     ) {
-        let verdict = isOversized ? .answer(431) : HTTP2Rules.judgeRequest(&heads.building, limits)
+        let verdict = isOversized ? .answer(431) : HTTP2Rules.judgeRequest(&heads.building, limits, &knownAuthority)
         switch verdict {
         case .accept:
-            // SAFETY: see endHead.
+            // SAFETY (all): see endHead.
+            if heads.building.contains(.protocol) {
+                // Nothing to say in the protocol that it asks for.
+                guard !endStream else { return unsafe violate(id, stream) }
+                unsafe stream.pointee.flags.insert(.upgrade)
+            }
             unsafe stream.pointee.flags.insert(.announced)
             heads.commit()
             events.append(.head(id, .request, endStream: endStream))
@@ -113,7 +127,8 @@ struct HTTP2Inbox: ~Copyable {
         _ id: StreamID, _ stream: UnsafeMutablePointer<HTTP2Stream>, endStream: Bool
     ) {
         // SAFETY: see endHead.
-        guard !isOversized, let kind = HTTP2Rules.judgeResponse(&heads.building) else {
+        let isUpgrade = unsafe stream.pointee.flags.contains(.upgrade)
+        guard !isOversized, let kind = HTTP2Rules.judgeResponse(&heads.building, isUpgrade: isUpgrade) else {
             unsafe violate(id, stream)
             return
         }
@@ -168,6 +183,8 @@ struct HTTP2Inbox: ~Copyable {
         }
         let offset = slab.count
         slab.append(bytes)
+        held += bytes.count
+        uncredited += bytes.count
         unsafe stream.pointee.unconsumed += bytes.count
         events.appendData(id, offset: offset, count: bytes.count)
         return false
@@ -184,19 +201,20 @@ struct HTTP2Inbox: ~Copyable {
 
     // MARK: Ends
 
-    /// nghttp2 closed the stream. Returns the body bytes that nobody will consume any more.
-    mutating func close(_ id: StreamID, _ code: UInt32) -> Int {
-        guard let stream = unsafe streams.find(id) else { return 0 }
+    /// nghttp2 closed the stream.
+    mutating func close(_ id: StreamID, _ code: UInt32) {
+        if headStream == id { headStream = 0 }
+        guard let stream = unsafe streams.find(id) else { return }
         // SAFETY: see endHead.
         let flags = unsafe stream.pointee.flags
-        guard !flags.contains(.closed) else { return 0 }
+        guard !flags.contains(.closed) else { return }
         active -= 1
+        unsafe grown -= stream.pointee.window - streams.window
         unsafe stream.pointee.flags.insert(.closed)
-        let owed = unsafe stream.pointee.unconsumed
         guard flags.contains(.announced), !flags.contains(.abandoned) else {
-            unsafe stream.pointee.unconsumed = 0
+            unsafe drop(stream)
             streams.remove(id)
-            return owed
+            return
         }
         let error = reason(flags, code)
         unsafe stream.pointee.flags.insert(.closing)
@@ -204,10 +222,16 @@ struct HTTP2Inbox: ~Copyable {
         if error == .none {
             // An answer that refuses the head is no work that earns anything.
             if !flags.contains(.discardsBody) { glitches.earnStream() }
-            return 0
+        } else {
+            unsafe drop(stream)
         }
+    }
+
+    /// Nobody will consume what is left of its body.
+    mutating func drop(_ stream: UnsafeMutablePointer<HTTP2Stream>) {
+        // SAFETY: see endHead.
+        unsafe held -= stream.pointee.unconsumed
         unsafe stream.pointee.unconsumed = 0
-        return owed
     }
 
     private func reason(_ flags: HTTP2Stream.Flags, _ code: UInt32) -> HTTPStreamError {

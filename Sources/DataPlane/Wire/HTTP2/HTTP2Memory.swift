@@ -59,8 +59,9 @@ private struct HTTP2Pool: ~Copyable {
     private static let prefix = 16
     /// Classes are 64 << index, prefix included; larger blocks are not kept.
     private static let classes = 9
-    /// Bytes kept in the lists; a worker at full load uses about a quarter.
-    private static let keepLimit = 1_048_576
+    /// Bytes kept in the lists: what 1,000 streams use that end together. With 1 MiB the bursts of 8 × 32 streams overflowed
+    /// them: three allocations per request. An idle worker gives all of it back (`drain`).
+    private static let keepLimit = 4_194_304
 
     private var lists: InlineArray<9, UnsafeMutableRawPointer?> = unsafe .init(repeating: nil)
     private var kept = 0

@@ -10,11 +10,21 @@ enum HTTP2Rules {
         case malformed
     }
 
-    /// Judges a request and drops `host`, which `:authority` replaces.
-    static func judgeRequest(_ block: inout HeaderBlock, _ limits: HTTPLimits) -> Verdict {
+    /// Judges a request and drops `host`, which `:authority` replaces. `known` is an authority that was judged before.
+    static func judgeRequest(
+        _ block: inout HeaderBlock, _ limits: HTTPLimits, _ known: inout ByteBuffer
+    ) -> Verdict {
         guard let method = block.first(.method), block.value(at: method).isToken else { return .malformed }
         if block.value(at: method).count > limits.method { return .answer(501) }
-        if block.value(at: method).equals("CONNECT") || block.contains(.protocol) { return .answer(405) }
+        if let name = block.first(.protocol) {
+            guard block.value(at: method).equals("CONNECT"), block.value(at: name).isToken else { return .malformed }
+            if !limits.allowsUpgrade { return .answer(405) }
+            // One word for both versions: what HTTP/1.1 says in a GET.
+            block.replace(.method, "GET")
+            block.remove(.contentLength)
+        } else if block.value(at: method).equals("CONNECT") {
+            return .answer(405)
+        }
         guard let scheme = block.first(.scheme) else { return .malformed }
         // Case counts: one spelling for every reader (CVE-2023-35944). What came by TLS is not http.
         guard block.value(at: scheme).equals("https") || !limits.isSecure && block.value(at: scheme).equals("http")
@@ -25,10 +35,10 @@ enum HTTP2Rules {
                 return .malformed
             }
         }
-        return judgeAuthority(&block) ? .accept : .malformed
+        return judgeAuthority(&block, &known) ? .accept : .malformed
     }
 
-    private static func judgeAuthority(_ block: inout HeaderBlock) -> Bool {
+    private static func judgeAuthority(_ block: inout HeaderBlock, _ known: inout ByteBuffer) -> Bool {
         if let host = block.first(.host) {
             guard block.next(.host, from: host + 1) == nil else { return false }
             if let authority = block.first(.authority) {
@@ -41,7 +51,11 @@ enum HTTP2Rules {
             block.remove(.host)
         }
         guard let authority = block.first(.authority) else { return false }
-        return HostAuthority(block.value(at: authority)) != nil
+        if !known.isEmpty, block.value(at: authority).equals(known.bytes) { return true }
+        guard HostAuthority(block.value(at: authority)) != nil else { return false }
+        known.removeAll()
+        known.append(block.value(at: authority))
+        return true
     }
 
     private static func isTarget(_ path: Span<UInt8>) -> Bool {
@@ -49,11 +63,15 @@ enum HTTP2Rules {
         return !path.isEmpty
     }
 
-    /// Judges a response; nil when its status is none.
-    static func judgeResponse(_ block: inout HeaderBlock) -> HeadKind? {
+    /// Judges a response; nil when its status is none. Consent to another protocol is 101, as HTTP/1.1 says it.
+    static func judgeResponse(_ block: inout HeaderBlock, isUpgrade: Bool) -> HeadKind? {
         guard let index = block.first(.status), block.value(at: index).count == 3,
             let status = block.value(at: index).decimal, status >= 100, status <= 599, status != 101
         else { return nil }
+        if isUpgrade, status >= 200, status < 300 {
+            block.replace(.status, "101")
+            block.remove(.contentLength)
+        }
         return status < 200 ? .interim : .response
     }
 

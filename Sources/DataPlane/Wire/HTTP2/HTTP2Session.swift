@@ -16,6 +16,7 @@ package struct HTTP2Session: ~Copyable {
     /// Held because the library allocates from it until it is deleted.
     private let memory: HTTP2Memory
     private let role: HTTPRole
+    private let settings: HTTP2Settings
     private var isDraining = false
     private var saidGoAway = false
     private var isPeerGone = false
@@ -37,6 +38,7 @@ package struct HTTP2Session: ~Copyable {
         unsafe self.inbox = inbox
         self.memory = memory
         self.role = role
+        self.settings = settings
         announce(limits, settings)
     }
 
@@ -88,6 +90,7 @@ package struct HTTP2Session: ~Copyable {
         switch role {
         case .server:
             entries.append(entry(NGHTTP2_SETTINGS_MAX_CONCURRENT_STREAMS, settings.maxConcurrentStreams))
+            if limits.allowsUpgrade { entries.append(entry(NGHTTP2_SETTINGS_ENABLE_CONNECT_PROTOCOL, 1)) }
         case .client:
             entries.append(entry(NGHTTP2_SETTINGS_ENABLE_PUSH, 0))
         }
@@ -160,22 +163,61 @@ package struct HTTP2Session: ~Copyable {
     }
 
     /// Body bytes have been passed on (or dropped): the peer may send as many again.
-    package mutating func consume(_ id: StreamID, _ count: Int) {
+    /// - Parameter lagged: the reader was slow to take them: its window does not grow.
+    package mutating func consume(_ id: StreamID, _ count: Int, lagged: Bool = false) {
         guard count > 0, failure == nil, let stream = unsafe inbox.pointee.streams.find(id) else { return }
         // SAFETY: a state found in the table is initialised.
         let credit = unsafe min(count, stream.pointee.unconsumed)
         guard credit > 0 else { return }
         unsafe stream.pointee.unconsumed -= credit
-        isDry = false
+        unsafe inbox.pointee.held -= credit
+        creditConnection()
         let flags = unsafe stream.pointee.flags
         if !flags.contains(.closed) {
-            _ = unsafe nghttp2_session_consume(session, id, credit)
+            isDry = false
+            _ = unsafe nghttp2_session_consume_stream(session, id, credit)
+            if lagged { unsafe stream.pointee.hasLagged = true }
+            unsafe widen(id, stream, by: credit)
             return
         }
-        _ = unsafe nghttp2_session_consume_connection(session, credit)
         if unsafe stream.pointee.unconsumed == 0, !flags.contains(.closing), unsafe !inbox.pointee.isDead {
             unsafe inbox.pointee.streams.remove(id)
         }
+    }
+
+    /// Gives back what came to the connection's window, unless too much is held already.
+    private mutating func creditConnection() {
+        // SAFETY: as in receive.
+        let owed = unsafe inbox.pointee.uncredited
+        guard owed > 0, failure == nil, unsafe inbox.pointee.held <= settings.heldBytes else { return }
+        unsafe inbox.pointee.uncredited = 0
+        isDry = false
+        _ = unsafe nghttp2_session_consume_connection(session, owed)
+    }
+
+    /// A stream whose reader kept up with a whole window gets a larger one, as far as the connection has any to give.
+    private mutating func widen(_ id: StreamID, _ stream: UnsafeMutablePointer<HTTP2Stream>, by credit: Int) {
+        // SAFETY: a state found in the table is initialised.
+        unsafe stream.pointee.sinceWidened += credit
+        guard unsafe stream.pointee.sinceWidened >= stream.pointee.window else { return }
+        unsafe stream.pointee.sinceWidened = 0
+        let keptUp = unsafe !stream.pointee.hasLagged
+        unsafe stream.pointee.hasLagged = false
+        let wider = unsafe min(stream.pointee.window * 2, settings.largestStreamWindow)
+        let growth = unsafe wider - stream.pointee.window
+        guard keptUp, growth > 0, unsafe inbox.pointee.grown + growth <= settings.windowGrowth,
+            unsafe !stream.pointee.flags.contains(.remoteEnded)
+        else { return }
+        unsafe stream.pointee.window = wider
+        unsafe inbox.pointee.grown += growth
+        _ = unsafe nghttp2_session_set_local_window_size(
+            session, UInt8(NGHTTP2_FLAG_NONE.rawValue), id, Int32(clamping: wider))
+    }
+
+    /// A head has begun and is not complete: nothing else can come before it is.
+    package var isInHead: Bool {
+        // SAFETY: as in receive.
+        unsafe inbox.pointee.headStream != 0
     }
 
     package var wantsInput: Bool {
@@ -192,6 +234,8 @@ package struct HTTP2Session: ~Copyable {
         }
         // SAFETY: as in receive.
         if unsafe inbox.pointee.sawGoAway { return false }
+        // Readers that lag behind hold this connection back: what is new goes over another one.
+        if unsafe inbox.pointee.held > settings.heldBytes / 2 { return false }
         return unsafe inbox.pointee.active < peerStreamLimit
     }
 
@@ -201,10 +245,19 @@ package struct HTTP2Session: ~Copyable {
         return unsafe Int(nghttp2_session_get_remote_settings(session, NGHTTP2_SETTINGS_MAX_CONCURRENT_STREAMS))
     }
 
+    /// A peer that has not sent SETTINGS yet is taken for one of ours.
+    private var takesUpgrade: Bool {
+        // SAFETY: as in receive.
+        guard unsafe inbox.pointee.sawSettings else { return true }
+        return unsafe nghttp2_session_get_remote_settings(session, NGHTTP2_SETTINGS_ENABLE_CONNECT_PROTOCOL) == 1
+    }
+
     package mutating func openStream(
         _ head: borrowing HeaderBlock, endStream: Bool
     ) throws(HTTPFailure) -> StreamID {
         guard canOpenStream else { throw HTTPFailure(.notReady, status: 0) }
+        let isUpgrade = head.contains(.protocol)
+        if isUpgrade, !takesUpgrade { throw HTTPFailure(.unsupportedMethod, status: 501) }
         isDry = false
         // SAFETY: the state (and its head) outlives the frame: it is freed after the library closed the stream.
         let expected = StreamID(truncatingIfNeeded: unsafe nghttp2_session_get_next_stream_id(session))
@@ -212,6 +265,10 @@ package struct HTTP2Session: ~Copyable {
         unsafe stream.pointee.head.assign(from: head)
         unsafe stream.pointee.flags =
             endStream ? [.announced, .sendEnded, .headSubmitted] : [.announced, .headSubmitted]
+        if isUpgrade {
+            unsafe stream.pointee.flags.insert(.upgrade)
+            unsafe stream.pointee.head.replace(.method, "CONNECT")
+        }
         var id: Int32 = -1
         unsafe HTTP2Fields.withFields(of: stream.pointee.head) { fields, count in
             var provider = unsafe nghttp2_data_provider()
@@ -246,6 +303,9 @@ package struct HTTP2Session: ~Copyable {
         }
         unsafe stream.pointee.head.assign(from: head)
         unsafe stream.pointee.flags.insert(.headSubmitted)
+        if unsafe stream.pointee.flags.contains(.upgrade), head.says(.status, "101") {
+            unsafe stream.pointee.head.replace(.status, "200")
+        }
         if endStream { unsafe stream.pointee.flags.insert(.sendEnded) }
         unsafe HTTP2Fields.withFields(of: stream.pointee.head) { fields, count in
             var provider = unsafe nghttp2_data_provider()
@@ -295,9 +355,8 @@ package struct HTTP2Session: ~Copyable {
         guard failure == nil, let stream = unsafe inbox.pointee.streams.find(id) else { return }
         isDry = false
         // SAFETY: a state found in the table is initialised.
-        let owed = unsafe stream.pointee.unconsumed
-        unsafe stream.pointee.unconsumed = 0
-        if owed > 0 { _ = unsafe nghttp2_session_consume_connection(session, owed) }
+        unsafe inbox.pointee.drop(stream)
+        creditConnection()
         let flags = unsafe stream.pointee.flags
         guard !flags.contains(.closed) else {
             if !flags.contains(.closing), unsafe !inbox.pointee.isDead { unsafe inbox.pointee.streams.remove(id) }
@@ -428,6 +487,7 @@ package struct HTTP2Session: ~Copyable {
     /// What callbacks left to do: resets, and the judgement on floods and on errors that the library answered itself.
     private mutating func settle() throws(HTTPFailure) {
         guard failure == nil else { return }
+        creditConnection()
         if submitResets() { isDry = false }
         // SAFETY: as in receive.
         if unsafe inbox.pointee.glitches.exceeded != nil {

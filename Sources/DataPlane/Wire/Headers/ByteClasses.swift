@@ -10,6 +10,9 @@ extension UInt8 {
     /// `tchar` of RFC 9110 5.6.2: what methods and field names are made of.
     @inline(__always) package var isToken: Bool { Self.member(self, 0x03ff_6cfa_0000_0000, 0x57ff_ffff_c7ff_fffe) }
 
+    /// Letters, digits, `-` and `_`: what the labels of a host name are made of.
+    @inline(__always) var isHostName: Bool { Self.member(self, 0x03ff_2000_0000_0000, 0x07ff_fffe_87ff_fffe) }
+
     /// `field-vchar`, space and tab (RFC 9110 5.5): every byte but the controls and DEL.
     @inline(__always) package var isFieldContent: Bool { self >= 0x20 ? self != 0x7f : self == 9 }
 
@@ -63,20 +66,32 @@ extension Span where Element == UInt8 {
     /// a time. Setting bit 5 folds letters; what it folds beside them are controls, which the second test refuses.
     func equalsWireName(_ name: borrowing Span<UInt8>) -> Bool {
         guard count == name.count else { return false }
-        guard count >= 8 else { return equalsIgnoringCase(name) }
         let own = unsafe bytes
         let other = unsafe name.bytes
-        let fold: UInt64 = 0x2020_2020_2020_2020
+        guard count >= 8 else {
+            guard count >= 4 else { return equalsIgnoringCase(name) }
+            // SAFETY: both spans have `count` bytes, of which four from the front and four from the end are loaded.
+            let front = unsafe UInt64(own.unsafeLoadUnaligned(fromUncheckedByteOffset: 0, as: UInt32.self))
+            let back = unsafe UInt64(own.unsafeLoadUnaligned(fromUncheckedByteOffset: count - 4, as: UInt32.self))
+            let start = unsafe UInt64(other.unsafeLoadUnaligned(fromUncheckedByteOffset: 0, as: UInt32.self))
+            let end = unsafe UInt64(other.unsafeLoadUnaligned(fromUncheckedByteOffset: count - 4, as: UInt32.self))
+            return Self.isFolded(front | back << 32, start | end << 32)
+        }
         var start = 0
         while start < count {
             let offset = Swift.min(start, count - 8)
             // SAFETY: both spans have `count` bytes, and offset + 8 <= count.
             let word = unsafe own.unsafeLoadUnaligned(fromUncheckedByteOffset: offset, as: UInt64.self)
             let expected = unsafe other.unsafeLoadUnaligned(fromUncheckedByteOffset: offset, as: UInt64.self)
-            if word | fold != expected | fold || (word | word >> 1) & fold != fold { return false }
+            if !Self.isFolded(word, expected) { return false }
             start += 8
         }
         return true
+    }
+
+    @inline(__always) private static func isFolded(_ word: UInt64, _ expected: UInt64) -> Bool {
+        let fold: UInt64 = 0x2020_2020_2020_2020
+        return word | fold == expected | fold && (word | word >> 1) & fold == fold
     }
 
     /// Equal to a literal, byte for byte.

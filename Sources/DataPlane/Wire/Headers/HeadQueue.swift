@@ -50,6 +50,20 @@ struct HeadQueue: ~Copyable {
         unsafe pointer.pointee.removeAll()
     }
 
+    /// Adds a field to the block under construction, unless it would hold more than the limits.
+    mutating func add(
+        _ name: Span<UInt8>, _ value: Span<UInt8>, sensitive: Bool, countLimit: Int, byteLimit: Int
+    ) -> Bool {
+        let pointer = unsafe underConstruction ?? construction()
+        let size = name.count &+ value.count &+ HeaderBlock.fieldOverhead
+        // SAFETY: initialised and owned by this queue.
+        guard unsafe pointer.pointee.count < countLimit, unsafe pointer.pointee.byteCount &+ size <= byteLimit else {
+            return false
+        }
+        unsafe pointer.pointee.append(name: name, value: value, sensitive: sensitive)
+        return true
+    }
+
     /// The block under construction is complete: it waits for its event to be read.
     mutating func commit() {
         unsafe ready.append(construction())

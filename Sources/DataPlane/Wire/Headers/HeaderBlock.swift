@@ -8,6 +8,7 @@ internal import Containers
 package struct HeaderBlock: ~Copyable {
     struct Entry {
         var nameStart: UInt32
+        /// Also that of a known name, which has no bytes in the slab.
         var nameCount: UInt32
         var valueStart: UInt32
         var valueCount: UInt32
@@ -42,7 +43,7 @@ package struct HeaderBlock: ~Copyable {
     package mutating func append(_ name: HeaderName, _ value: Span<UInt8>, sensitive: Bool = false) {
         let start = slab.count
         slab.append(value)
-        add(name, 0, 0, start, value.count, sensitive)
+        add(name, 0, name.wireBytes.count, start, value.count, sensitive)
     }
 
     package mutating func append(_ name: HeaderName, _ value: [UInt8]) { append(name, value.span) }
@@ -56,15 +57,18 @@ package struct HeaderBlock: ~Copyable {
     package mutating func append(_ name: HeaderName, number: Int) {
         let start = slab.count
         slab.append(decimal: number)
-        add(name, 0, 0, start, slab.count - start, false)
+        add(name, 0, name.wireBytes.count, start, slab.count - start, false)
     }
 
     /// A field of any name: lower-cased and looked up. `sensitive` is HPACK's "never indexed" (RFC 7541 7.1.3).
     package mutating func append(name: Span<UInt8>, value: Span<UInt8>, sensitive: Bool = false) {
         let known = HeaderName(name)
-        if known != .other { return append(known, value, sensitive: sensitive) }
         let start = slab.count
         let count = name.count
+        if known != .other {
+            slab.append(value)
+            return add(known, 0, count, start, value.count, sensitive)
+        }
         // SAFETY: `fill` lends at least `count` bytes; exactly `count` are written.
         _ = unsafe slab.fill(minimum: count) { room in
             for index in 0..<count { unsafe room[index] = name[index].lowercased }
@@ -79,17 +83,25 @@ package struct HeaderBlock: ~Copyable {
         append(name: unsafe Span(_unsafeStart: name.utf8Start, count: name.utf8CodeUnitCount), value: value)
     }
 
+    /// Copies one field of another block.
+    package mutating func append(copying index: Int, of other: borrowing HeaderBlock) {
+        let entry = other.entries[index]
+        let start = slab.count
+        var nameEnd = start
+        let bytes = other.slab.bytes
+        if entry.name == .other {
+            let from = Int(entry.nameStart)
+            slab.append(bytes.extracting(from..<from + Int(entry.nameCount)))
+            nameEnd = slab.count
+        }
+        let from = Int(entry.valueStart)
+        slab.append(bytes.extracting(from..<from + Int(entry.valueCount)))
+        add(entry.name, start, Int(entry.nameCount), nameEnd, Int(entry.valueCount), entry.isSensitive)
+    }
+
     /// Takes over every field of `other`, behind the own ones.
     package mutating func append(contentsOf other: borrowing HeaderBlock) {
-        for index in 0..<other.count {
-            if other.name(at: index) == .other {
-                append(
-                    name: other.nameBytes(at: index), value: other.value(at: index),
-                    sensitive: other.isSensitive(at: index))
-            } else {
-                append(other.name(at: index), other.value(at: index), sensitive: other.isSensitive(at: index))
-            }
-        }
+        for index in 0..<other.count { append(copying: index, of: other) }
     }
 
     package func name(at index: Int) -> HeaderName { entries[index].name }
@@ -153,6 +165,21 @@ package struct HeaderBlock: ~Copyable {
         return name == .other ? nameBytes(at: index).isMeshfedName : name.isMeshfed
     }
 
+    /// It holds no field that only meshfed's proxies may set, nor `x-forwarded-client-cert`, in no spelling.
+    package var isFreeOfMeshFields: Bool {
+        if mayHold(.meshfedOrigin) || mayHold(.meshfedHops) || mayHold(.meshfedDeadline) || mayHold(.meshfedAttempts)
+            || mayHold(.meshfedAuthority) || mayHold(.meshfedError) || mayHold(.meshfedProbe)
+            || mayHold(.xForwardedClientCert)
+        {
+            return false
+        }
+        guard mayHold(.other) else { return true }
+        for index in 0..<entries.count where entries[index].name == .other {
+            if isMeshfed(at: index) || mappedName(at: index) == .xForwardedClientCert { return false }
+        }
+        return true
+    }
+
     /// The known name of the field where `_` counts as `-`.
     package func mappedName(at index: Int) -> HeaderName {
         let name = entries[index].name
@@ -161,8 +188,7 @@ package struct HeaderBlock: ~Copyable {
 
     package mutating func remove(at index: Int) {
         let entry = entries.remove(at: index)
-        let name = entry.name == .other ? Int(entry.nameCount) : entry.name.wireBytes.count
-        byteCount -= name + Int(entry.valueCount) + Self.fieldOverhead
+        byteCount -= Int(entry.nameCount) + Int(entry.valueCount) + Self.fieldOverhead
     }
 
     /// Removes every field of that known name. True if there was one.
@@ -232,6 +258,14 @@ package struct HeaderBlock: ~Copyable {
         byteCount = other.byteCount
     }
 
+    /// Lends entries and bytes by address, for a library that takes fields so: good until the block changes.
+    func lend(_ body: (UnsafeBufferPointer<Entry>, UnsafePointer<UInt8>?) -> Void) {
+        // SAFETY: the entries' ranges lie in the slab; both live as long as the block does not change.
+        unsafe slab.bytes.withUnsafeBufferPointer { bytes in
+            unsafe entries.lend { unsafe body($0, bytes.baseAddress) }
+        }
+    }
+
     /// Gives memory back, if a message made the block larger than blocks usually are.
     package mutating func shrink() {
         removeAll()
@@ -249,7 +283,7 @@ package struct HeaderBlock: ~Copyable {
     ) {
         let bit = name.rawValue
         if bit < 64 { present.low |= 1 << UInt64(bit) } else { present.high |= 1 << UInt64(bit &- 64) }
-        byteCount += (name == .other ? nameCount : name.wireBytes.count) + valueCount + Self.fieldOverhead
+        byteCount &+= nameCount &+ valueCount &+ Self.fieldOverhead
         entries.append(
             Entry(
                 nameStart: UInt32(truncatingIfNeeded: nameStart), nameCount: UInt32(truncatingIfNeeded: nameCount),
@@ -283,6 +317,11 @@ struct EntryList: ~Copyable {
             // SAFETY: as above; entries are trivial.
             unsafe base.unsafelyUnwrapped[index] = newValue
         }
+    }
+
+    func lend(_ body: (UnsafeBufferPointer<HeaderBlock.Entry>) -> Void) {
+        // SAFETY: base[0..<count] is initialised.
+        unsafe body(UnsafeBufferPointer(start: base, count: count))
     }
 
     mutating func append(_ entry: HeaderBlock.Entry) {

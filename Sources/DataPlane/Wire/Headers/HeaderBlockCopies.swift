@@ -28,14 +28,13 @@ extension HeaderBlock {
 
     package mutating func append(_ name: HeaderName, _ text: borrowing OutputBuffer) { append(name, text.bytes) }
 
-    /// Copies one field of another block.
-    package mutating func append(copying index: Int, of other: borrowing HeaderBlock) {
-        if other.name(at: index) == .other {
-            append(
-                name: other.nameBytes(at: index), value: other.value(at: index), sensitive: other.isSensitive(at: index)
-            )
-        } else {
-            append(other.name(at: index), other.value(at: index), sensitive: other.isSensitive(at: index))
-        }
+    package mutating func append(name: StaticString, _ text: borrowing OutputBuffer) {
+        append(name: name, value: text.bytes)
+    }
+
+    /// A field of that name (in lower case) is there, known or not.
+    package func contains(named name: StaticString) -> Bool {
+        for index in 0..<count where nameBytes(at: index).equals(name) { return true }
+        return false
     }
 }

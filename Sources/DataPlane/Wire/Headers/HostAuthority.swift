@@ -53,27 +53,22 @@ package struct HostAuthority: Equatable, Sendable {
 
     private static func kind(of host: Span<UInt8>) -> Kind? {
         guard host.count > 0, host.count <= hostLimit else { return nil }
-        var labelStart = 0
-        var lastLabelIsNumber = false
-        for index in 0...host.count {
-            if index < host.count, host[index] != UInt8(ascii: ".") {
-                let byte = host[index]
-                guard byte.isLetter || byte.isDigit || byte == UInt8(ascii: "-") || byte == UInt8(ascii: "_") else {
-                    return nil
-                }
-                continue
-            }
-            let length = index - labelStart
-            if length == 0 {
+        var start = 0
+        var index = 0
+        while index < host.count {
+            let byte = host[index]
+            if byte == UInt8(ascii: ".") {
+                guard index > start, index &- start <= 63 else { return nil }
                 // One trailing dot is the root; anything else empty is malformed.
-                guard index == host.count, labelStart > 0 else { return nil }
-                continue
+                if index &+ 1 == host.count { break }
+                start = index &+ 1
+            } else if !byte.isHostName {
+                return nil
             }
-            guard length <= 63 else { return nil }
-            lastLabelIsNumber = isNumber(host.extracting(labelStart..<index))
-            labelStart = index + 1
+            index &+= 1
         }
-        guard lastLabelIsNumber else { return .name }
+        guard index > start, index - start <= 63 else { return nil }
+        guard isNumber(host.extracting(start..<index)) else { return .name }
         return isIPv4(host) ? .ipv4 : nil
     }
 
