@@ -34,13 +34,18 @@ struct EchoConnection: ~Copyable {
     /// The loop holds a timer for this connection.
     var isTimerArmed = false
 
+    /// Plaintext in both versions: a request's scheme is `http`.
+    private static var limits: HTTPLimits {
+        var limits = HTTPLimits()
+        limits.isSecure = false
+        return limits
+    }
+
     init(_ socket: consuming Socket, identity: EchoIdentity, peer: SocketAddress?, now: Instant) {
         self.socket = socket
         self.identity = identity
         self.peer = peer.map { "\($0)" } ?? ""
-        var limits = HTTPLimits()
-        limits.isSecure = false
-        session = .http1(role: .server, limits: limits)
+        session = .http1(role: .server, limits: Self.limits)
         lastPass = now
     }
 
@@ -155,7 +160,7 @@ struct EchoConnection: ~Copyable {
             return
         }
         if held.count == Self.preface.count {
-            session = .http2(role: .server, limits: HTTPLimits())
+            session = .http2(role: .server, limits: Self.limits)
         }
         opening = nil
         try? session.receive(held.span)
