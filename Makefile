@@ -1,7 +1,7 @@
 # make demo      the whole path on this machine: two clusters, joined, every fact checked (KEEP=1 leaves it up)
 # make check     format, build, unit tests, laws      make test     check + the integration suites
-# make bench     the gateway beside HAProxy and Envoy (QUICK=1)      make soak     1,000 seeds of the simulation (SEEDS=n)
-# make fuzz      each codec for a minute (EACH=seconds)              make sanitize unit tests by address and thread sanitizer
+# make bench     meshfed beside HAProxy, Envoy and nghttpx (QUICK=1)  make soak     1,000 seeds of the simulation (SEEDS=n)
+# make fuzz      each codec for a minute (EACH=seconds)              make sanitize unit tests, and suites against the proxy, by both sanitizers
 # make build     the two programs into .build-release/release        make fmt      format in place      make clean
 SHELL := /bin/bash
 .SHELLFLAGS := -o pipefail -c
@@ -14,6 +14,8 @@ LEAN := -Xswiftc -use-ld=lld -Xlinker --no-export-dynamic -Xlinker --icf=safe -X
 FLAGS := -c release --static-swift-stdlib --scratch-path $(RELEASE) -j $(JOBS) $(LEAN)
 SEEDS ?= 1000
 EACH ?= 60
+# Suites that `make sanitize` runs against a proxy that was built with a sanitizer: those that send it wrong bytes, and plain ones.
+SANITIZED ?= http1 http2 tcp grpc failover hostile-http1 hostile-http2 hostile-grpc hostile-tcp
 # The static link warns of mktemp in FoundationEssentials, which nothing here calls: that line only is taken out.
 QUIET := sed -u -e '/mktemp/d'
 
@@ -54,14 +56,17 @@ test: install check
 
 bench: install build
 	@QUICK=$(QUICK) integration/bench/run
+	@QUICK=$(QUICK) integration/bench/capture
 
 fuzz: install-build
 	@integration/lib/fuzz $(EACH)
 
 # The simulation is slow under a sanitizer and finds nothing there that it would not find without: a few seeds.
-sanitize: install-build
+sanitize: install build
 	MESHFED_SOAK_SEEDS=5 swift test --sanitize address --scratch-path .build-address -j $(JOBS) 2>&1 | $(QUIET)
 	MESHFED_SOAK_SEEDS=5 swift test --sanitize thread --scratch-path .build-thread -j $(JOBS) 2>&1 | $(QUIET)
+	JOBS=$(JOBS) integration/lib/sanitize address $(SANITIZED)
+	JOBS=$(JOBS) integration/lib/sanitize thread $(SANITIZED)
 
 soak: install-build
 	MESHFED_SOAK_SEEDS=$(SEEDS) swift test -c release --scratch-path .build-soak -j $(JOBS) --filter Simulation 2>&1 | $(QUIET)

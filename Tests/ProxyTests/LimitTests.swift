@@ -86,7 +86,8 @@ import Wire
     }
 
     @Test func whoeverSaysNothingIsCutOff() throws {
-        let direct = try Direct { _ in
+        let direct = try Direct {
+            $0.traffic.headersTimeout = .milliseconds(300)
         } settings: {
             $0.headTimeout = .milliseconds(300)
         }

@@ -68,10 +68,12 @@ final class Line {
     var text: String { String(decoding: received, as: UTF8.self) }
 
     func startHTTP(_ version: Version) {
+        var limits = HTTPLimits()
+        limits.isSecure = link?.transport.isSecure == true
         switch version {
         case .raw: break
-        case .http1: link?.session = .http1(role: role)
-        case .http2: link?.session = .http2(role: role, settings: .mesh, memory: memory)
+        case .http1: link?.session = .http1(role: role, limits: limits)
+        case .http2: link?.session = .http2(role: role, limits: limits, settings: .mesh, memory: memory)
         }
     }
 

@@ -221,5 +221,5 @@ final class Direct {
 func get(
     _ authority: String = "api.shop", _ path: String = "/", method: String = "GET", _ more: [(String, String)] = []
 ) -> [(String, String)] {
-    [(":method", method), (":scheme", "http"), (":authority", authority), (":path", path)] + more
+    [(":method", method), (":scheme", "https"), (":authority", authority), (":path", path)] + more
 }

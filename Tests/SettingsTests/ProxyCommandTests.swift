@@ -69,6 +69,7 @@ private func sidecar(_ rest: String, _ environment: [String: String] = [:]) thro
         #expect(settings.proxy.metrics.description == "0.0.0.0:15020")
         #expect(settings.proxy.ready.description == "0.0.0.0:15021")
         #expect(settings.proxy.workers == nil && settings.proxy.grace == .seconds(10))
+        #expect(settings.proxy.knownCertificates == 1_024)
         #expect(settings.proxy.logFormat == .text && settings.proxy.locality == .unknown)
     }
 
@@ -78,7 +79,7 @@ private func sidecar(_ rest: String, _ environment: [String: String] = [:]) thro
                 + " --listen-inbound [::]:0 --listen-outbound 127.0.0.2:15080 --tcp 127.0.0.1:3306=mysql.default:3306"
                 + " --tcp [::1]:3306=mysql:3306 --inbound-plain 0.0.0.0:8080=80 --app-address ::1 --region us-east"
                 + " --zone us-east-1a --admin unix:/run/a.sock --metrics=[::1]:0 --ready 127.0.0.1:0 --workers 4"
-                + " --log-format json --grace 1m30s")
+                + " --log-format json --grace 1m30s --known-certificates 0")
         #expect(settings.workload.description == "shop/web-1")
         #expect(settings.proxy.source == .standalone(snapshot: "s", certificate: "c", key: "k"))
         #expect(settings.proxy.bundles.map(\.path) == ["e.pem", "w=1.pem"])
@@ -89,7 +90,7 @@ private func sidecar(_ rest: String, _ environment: [String: String] = [:]) thro
         #expect(settings.appAddress == "::1" && settings.proxy.admin == .unix("/run/a.sock"))
         #expect(settings.proxy.locality == Locality(region: "us-east", zone: "us-east-1a"))
         #expect(settings.proxy.workers == 4 && settings.proxy.grace == .seconds(90))
-        #expect(settings.proxy.logFormat == .json)
+        #expect(settings.proxy.logFormat == .json && settings.proxy.knownCertificates == 0)
     }
 
     @Test func sidecarDefaults() throws {
@@ -116,7 +117,7 @@ private func sidecar(_ rest: String, _ environment: [String: String] = [:]) thro
         ("", "meshfed-proxy: no command; try meshfed-proxy --help"),
         ("gateway", "meshfed-proxy: gateway needs a verb; try meshfed-proxy gateway run --help"),
         ("gateway start", "\"gateway start\" is no command"),
-        ("redirect --print", "redirect is not available in this version"),
+        ("redirect", "redirect needs a verb; try --print, --apply or --remove"),
         ("--frob", "\"--frob\" is not expected here"),
         ("gateway run --name gw-1 extra", "\"extra\" is not expected here"),
         ("gateway run --name gw-1 --listn x", "--listn: is unknown; try --listen"),

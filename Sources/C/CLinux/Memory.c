@@ -3,7 +3,6 @@
 
 #include <dirent.h>
 #include <fcntl.h>
-#include <malloc.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -104,5 +103,3 @@ int clinux_open_descriptors(void) {
     // Its own descriptor is one of them.
     return count - 1;
 }
-
-void clinux_trim_memory(void) { malloc_trim(0); }

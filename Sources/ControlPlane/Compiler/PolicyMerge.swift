@@ -87,9 +87,13 @@ struct PolicyMerge {
         case .failoverOrder: target.failoverOrder = source.failoverOrder
         case .failoverExclude: target.failoverExcluded = source.failoverExcluded
         case .connectTimeout: target.connectTimeout = source.connectTimeout
+        case .handshakeTimeout: target.handshakeTimeout = source.handshakeTimeout
+        case .headersTimeout: target.headersTimeout = source.headersTimeout
         case .requestTimeout: target.requestTimeout = source.requestTimeout
         case .perTryTimeout: target.perTryTimeout = source.perTryTimeout
         case .idleTimeout: target.idleTimeout = source.idleTimeout
+        case .connectionIdleTimeout: target.connectionIdleTimeout = source.connectionIdleTimeout
+        case .maximumConnectionAge: target.maximumConnectionAge = source.maximumConnectionAge
         case .attempts: target.maximumAttempts = source.maximumAttempts
         case .budgetPercent: target.retryBudgetPercent = source.retryBudgetPercent
         case .budgetMinimumPerSecond: target.retryBudgetMinimumPerSecond = source.retryBudgetMinimumPerSecond

@@ -66,9 +66,17 @@ enum PolicyDecoder {
             guard var mapping else { return }
             defer { mapping.finish() }
             set(.connectTimeout, \.connectTimeout, mapping.optional("connect")) { $0.duration(in: positive) }
+            set(.handshakeTimeout, \.handshakeTimeout, mapping.optional("handshake")) { $0.duration(in: positive) }
+            set(.headersTimeout, \.headersTimeout, mapping.optional("headers")) { $0.duration(in: positive) }
             set(.requestTimeout, \.requestTimeout, mapping.optional("request")) { $0.duration(in: anyTimeout) }
             set(.perTryTimeout, \.perTryTimeout, mapping.optional("perTry")) { $0.duration(in: anyTimeout) }
             set(.idleTimeout, \.idleTimeout, mapping.optional("idle")) { $0.duration(in: positive) }
+            set(.connectionIdleTimeout, \.connectionIdleTimeout, mapping.optional("connectionIdle")) {
+                $0.duration(in: positive)
+            }
+            set(.maximumConnectionAge, \.maximumConnectionAge, mapping.optional("connectionMaxAge")) {
+                $0.duration(in: anyTimeout)
+            }
             if settings.requestTimeout > .zero, settings.perTryTimeout > settings.requestTimeout {
                 mapping.report(
                     "perTry is \(settings.perTryTimeout.gep2257), longer than request with"
@@ -280,7 +288,7 @@ enum PolicyDecoder {
             spec.report("has targetRefs but no mtls", "targetRefs narrow mtls.mode only: mtls: {mode: permissive}")
             good = false
         }
-        let wide = ["federation", "acceptAttested", "tracing", "accessLog"].map { spec.optional($0) }
+        let wide = ["federation", "acceptAttested", "tracing", "accessLog", "outboundPolicy"].map { spec.optional($0) }
         if refs != nil {
             for case .some(let field) in wide {
                 field.report("is mesh-wide", "move it to a MeshPolicy without targetRefs")
@@ -302,6 +310,10 @@ enum PolicyDecoder {
             tracing.finish()
         }
         if let field = wide[3], let value = field.boolean() { settings.accessLog = value }
+        if let field = wide[4] {
+            let policy: OutboundPolicy? = field.choice(["allow": .allow, "registryOnly": .registryOnly])
+            if let policy { settings.outboundPolicy = policy } else { good = false }
+        }
         spec.unavailable("assertion")
         guard let targets, good else { return nil }
         return .meshPolicy(MeshPolicyObject(targets: targets, settings: settings, sponsors: sponsors))

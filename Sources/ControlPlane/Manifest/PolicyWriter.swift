@@ -37,9 +37,13 @@ enum PolicyWriter {
         case .failoverOrder: return ManifestWriter.names(settings.failoverOrder)
         case .failoverExclude: return ManifestWriter.names(settings.failoverExcluded)
         case .connectTimeout: return duration(settings.connectTimeout)
+        case .handshakeTimeout: return duration(settings.handshakeTimeout)
+        case .headersTimeout: return duration(settings.headersTimeout)
         case .requestTimeout: return duration(settings.requestTimeout)
         case .perTryTimeout: return duration(settings.perTryTimeout)
         case .idleTimeout: return duration(settings.idleTimeout)
+        case .connectionIdleTimeout: return duration(settings.connectionIdleTimeout)
+        case .maximumConnectionAge: return duration(settings.maximumConnectionAge)
         case .attempts: return .integer(settings.maximumAttempts)
         case .budgetPercent: return .integer(settings.retryBudgetPercent)
         case .budgetMinimumPerSecond: return .integer(settings.retryBudgetMinimumPerSecond)
@@ -117,6 +121,7 @@ enum PolicyWriter {
         }
         entries.append(("tracing", .mapping([("samplePercent", .decimal(body.settings.tracingSamplePercent))])))
         entries.append(("accessLog", .boolean(body.settings.accessLog)))
+        if body.settings.outboundPolicy == .registryOnly { entries.append(("outboundPolicy", .string("registryOnly"))) }
         return .mapping(entries)
     }
 }

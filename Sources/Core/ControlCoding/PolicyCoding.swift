@@ -101,6 +101,10 @@ enum PolicyCoding {
         message.requestTimeout = settings.requestTimeout.wholeNanoseconds
         message.perTryTimeout = settings.perTryTimeout.wholeNanoseconds
         message.idleTimeout = settings.idleTimeout.wholeNanoseconds
+        message.handshakeTimeout = settings.handshakeTimeout.wholeNanoseconds
+        message.headersTimeout = settings.headersTimeout.wholeNanoseconds
+        message.connectionIdleTimeout = settings.connectionIdleTimeout.wholeNanoseconds
+        message.maximumConnectionAge = settings.maximumConnectionAge.wholeNanoseconds
         message.maximumAttempts = UInt32(clamping: settings.maximumAttempts)
         message.retryBudgetPercent = UInt32(clamping: settings.retryBudgetPercent)
         message.retryBudgetMinimumPerSecond = UInt32(clamping: settings.retryBudgetMinimumPerSecond)
@@ -121,6 +125,19 @@ enum PolicyCoding {
         settings.requestTimeout = try Field.duration("requestTimeout", message.requestTimeout)
         settings.perTryTimeout = try Field.duration("perTryTimeout", message.perTryTimeout)
         settings.idleTimeout = try Field.duration("idleTimeout", message.idleTimeout)
+        // Brokers of the last version do not say these.
+        if message.hasHandshakeTimeout {
+            settings.handshakeTimeout = try Field.duration("handshakeTimeout", message.handshakeTimeout)
+        }
+        if message.hasHeadersTimeout {
+            settings.headersTimeout = try Field.duration("headersTimeout", message.headersTimeout)
+        }
+        if message.hasConnectionIdleTimeout {
+            settings.connectionIdleTimeout = try Field.duration("connectionIdleTimeout", message.connectionIdleTimeout)
+        }
+        if message.hasMaximumConnectionAge {
+            settings.maximumConnectionAge = try Field.duration("maximumConnectionAge", message.maximumConnectionAge)
+        }
         settings.maximumAttempts = try Field.number("maximumAttempts", message.maximumAttempts, 1...100)
         settings.retryBudgetPercent = try Field.number("retryBudgetPercent", message.retryBudgetPercent, 0...1_000)
         settings.retryBudgetMinimumPerSecond = try Field.number(
@@ -154,6 +171,7 @@ enum PolicyCoding {
         message.acceptAttested = settings.acceptAttested.map(\.description)
         message.tracingSamplePercent = settings.tracingSamplePercent
         message.accessLog = settings.accessLog
+        message.outboundPolicy = settings.outboundPolicy == .allow ? .allow : .registryOnly
         return message
     }
 
@@ -169,6 +187,11 @@ enum PolicyCoding {
         }
         settings.tracingSamplePercent = message.tracingSamplePercent
         settings.accessLog = message.accessLog
+        switch message.outboundPolicy {
+        case .unspecified, .allow: settings.outboundPolicy = .allow
+        case .registryOnly: settings.outboundPolicy = .registryOnly
+        case .UNRECOGNIZED: throw CodingError("outboundPolicy", .outOfRange)
+        }
         return settings
     }
 

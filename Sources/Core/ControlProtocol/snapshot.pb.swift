@@ -190,6 +190,51 @@ package nonisolated enum ModelMutualTLSMode: SwiftProtobuf.Enum, Swift.CaseItera
 
 }
 
+/// Destinations outside the mesh.
+package nonisolated enum ModelOutboundPolicy: SwiftProtobuf.Enum, Swift.CaseIterable {
+  package typealias RawValue = Int
+
+  /// As written by an older broker: allow.
+  case unspecified // = 0
+
+  /// Passed through untouched.
+  case allow // = 1
+
+  /// Closed.
+  case registryOnly // = 2
+  case UNRECOGNIZED(Int)
+
+  package init() {
+    self = .unspecified
+  }
+
+  package init?(rawValue: Int) {
+    switch rawValue {
+    case 0: self = .unspecified
+    case 1: self = .allow
+    case 2: self = .registryOnly
+    default: self = .UNRECOGNIZED(rawValue)
+    }
+  }
+
+  package var rawValue: Int {
+    switch self {
+    case .unspecified: return 0
+    case .allow: return 1
+    case .registryOnly: return 2
+    case .UNRECOGNIZED(let i): return i
+    }
+  }
+
+  // The compiler won't synthesize support with the UNRECOGNIZED case.
+  package static let allCases: [ModelOutboundPolicy] = [
+    .unspecified,
+    .allow,
+    .registryOnly,
+  ]
+
+}
+
 /// Everything that the proxies of one cluster route by: one per (epoch, revision), the same bytes for both roles.
 package nonisolated struct ModelSnapshot: Sendable {
   // SwiftProtobuf.Message conformance is added in an extension below. See the
@@ -724,6 +769,12 @@ package nonisolated struct ModelService: @unchecked Sendable {
     set {_uniqueStorage()._isLocal = newValue}
   }
 
+  /// The address of each of its names; a reader that does not know them captures nothing.
+  package var virtualAddresses: [ModelVirtualAddress] {
+    get {_storage._virtualAddresses}
+    set {_uniqueStorage()._virtualAddresses = newValue}
+  }
+
   package var unknownFields = SwiftProtobuf.UnknownStorage()
 
   package init() {}
@@ -731,69 +782,168 @@ package nonisolated struct ModelService: @unchecked Sendable {
   fileprivate var _storage = unsafe _StorageClass.defaultInstance
 }
 
+/// A name's place in the mesh's own address ranges: the number is added to 240.240.0.0/16 and to 2001:2::/48.
+package nonisolated struct ModelVirtualAddress: Sendable {
+  // SwiftProtobuf.Message conformance is added in an extension below. See the
+  // `Message` and `Message+*Additions` files in the SwiftProtobuf library for
+  // methods supported on all messages.
+
+  /// One of the service's mesh names, whole.
+  package var name: String = String()
+
+  /// 1-65534; unique in the snapshot, not given to another name for 24 hours after this one is gone.
+  package var number: UInt32 = 0
+
+  package var unknownFields = SwiftProtobuf.UnknownStorage()
+
+  package init() {}
+}
+
 /// TrafficPolicy of one service with every default filled in.
-package nonisolated struct ModelTrafficSettings: Sendable {
+package nonisolated struct ModelTrafficSettings: @unchecked Sendable {
   // SwiftProtobuf.Message conformance is added in an extension below. See the
   // `Message` and `Message+*Additions` files in the SwiftProtobuf library for
   // methods supported on all messages.
 
   /// Clusters to try after the local one, first to last.
-  package var failoverOrder: [String] = []
+  package var failoverOrder: [String] {
+    get {_storage._failoverOrder}
+    set {_uniqueStorage()._failoverOrder = newValue}
+  }
 
   /// Clusters that are never tried.
-  package var failoverExcluded: [String] = []
+  package var failoverExcluded: [String] {
+    get {_storage._failoverExcluded}
+    set {_uniqueStorage()._failoverExcluded = newValue}
+  }
 
-  /// Nanoseconds for TCP connect and TLS handshake to the next hop.
-  package var connectTimeout: UInt64 = 0
+  /// Nanoseconds for TCP connect to the next hop.
+  package var connectTimeout: UInt64 {
+    get {_storage._connectTimeout}
+    set {_uniqueStorage()._connectTimeout = newValue}
+  }
 
   /// Nanoseconds for the whole exchange; 0 disables.
-  package var requestTimeout: UInt64 = 0
+  package var requestTimeout: UInt64 {
+    get {_storage._requestTimeout}
+    set {_uniqueStorage()._requestTimeout = newValue}
+  }
 
   /// Nanoseconds for one try; 0 means the request timeout only.
-  package var perTryTimeout: UInt64 = 0
+  package var perTryTimeout: UInt64 {
+    get {_storage._perTryTimeout}
+    set {_uniqueStorage()._perTryTimeout = newValue}
+  }
 
   /// Nanoseconds without a byte either way.
-  package var idleTimeout: UInt64 = 0
+  package var idleTimeout: UInt64 {
+    get {_storage._idleTimeout}
+    set {_uniqueStorage()._idleTimeout = newValue}
+  }
 
   /// Tries over all hops, the first included.
-  package var maximumAttempts: UInt32 = 0
+  package var maximumAttempts: UInt32 {
+    get {_storage._maximumAttempts}
+    set {_uniqueStorage()._maximumAttempts = newValue}
+  }
 
   /// Retries as a share of requests, in percent.
-  package var retryBudgetPercent: UInt32 = 0
+  package var retryBudgetPercent: UInt32 {
+    get {_storage._retryBudgetPercent}
+    set {_uniqueStorage()._retryBudgetPercent = newValue}
+  }
 
   /// Floor of the retry budget per second.
-  package var retryBudgetMinimumPerSecond: UInt32 = 0
+  package var retryBudgetMinimumPerSecond: UInt32 {
+    get {_storage._retryBudgetMinimumPerSecond}
+    set {_uniqueStorage()._retryBudgetMinimumPerSecond = newValue}
+  }
 
   /// Consecutive 5xx or connect timeouts that eject an endpoint.
-  package var ejectAfter: UInt32 = 0
+  package var ejectAfter: UInt32 {
+    get {_storage._ejectAfter}
+    set {_uniqueStorage()._ejectAfter = newValue}
+  }
 
   /// Nanoseconds of the first ejection.
-  package var ejectionTime: UInt64 = 0
+  package var ejectionTime: UInt64 {
+    get {_storage._ejectionTime}
+    set {_uniqueStorage()._ejectionTime = newValue}
+  }
 
   /// Most of a locality that ejection may take, in percent.
-  package var maximumEjectionPercent: UInt32 = 0
+  package var maximumEjectionPercent: UInt32 {
+    get {_storage._maximumEjectionPercent}
+    set {_uniqueStorage()._maximumEjectionPercent = newValue}
+  }
 
   /// Nanoseconds between active probes.
-  package var probeInterval: UInt64 = 0
+  package var probeInterval: UInt64 {
+    get {_storage._probeInterval}
+    set {_uniqueStorage()._probeInterval = newValue}
+  }
 
   /// Requests in flight to one endpoint.
-  package var maximumRequestsPerEndpoint: UInt32 = 0
+  package var maximumRequestsPerEndpoint: UInt32 {
+    get {_storage._maximumRequestsPerEndpoint}
+    set {_uniqueStorage()._maximumRequestsPerEndpoint = newValue}
+  }
 
   /// Nanoseconds after which stale remote data is dropped; absent keeps it.
   package var maximumStaleness: UInt64 {
-    get {_maximumStaleness ?? 0}
-    set {_maximumStaleness = newValue}
+    get {_storage._maximumStaleness ?? 0}
+    set {_uniqueStorage()._maximumStaleness = newValue}
   }
   /// Returns true if `maximumStaleness` has been explicitly set.
-  package var hasMaximumStaleness: Bool {self._maximumStaleness != nil}
+  package var hasMaximumStaleness: Bool {_storage._maximumStaleness != nil}
   /// Clears the value of `maximumStaleness`. Subsequent reads from it will return its default value.
-  package mutating func clearMaximumStaleness() {self._maximumStaleness = nil}
+  package mutating func clearMaximumStaleness() {_uniqueStorage()._maximumStaleness = nil}
+
+  /// Nanoseconds for the TLS handshake with the next hop; absent: as an older broker says, the default.
+  package var handshakeTimeout: UInt64 {
+    get {_storage._handshakeTimeout ?? 0}
+    set {_uniqueStorage()._handshakeTimeout = newValue}
+  }
+  /// Returns true if `handshakeTimeout` has been explicitly set.
+  package var hasHandshakeTimeout: Bool {_storage._handshakeTimeout != nil}
+  /// Clears the value of `handshakeTimeout`. Subsequent reads from it will return its default value.
+  package mutating func clearHandshakeTimeout() {_uniqueStorage()._handshakeTimeout = nil}
+
+  /// Nanoseconds for a caller's request head; absent: the default.
+  package var headersTimeout: UInt64 {
+    get {_storage._headersTimeout ?? 0}
+    set {_uniqueStorage()._headersTimeout = newValue}
+  }
+  /// Returns true if `headersTimeout` has been explicitly set.
+  package var hasHeadersTimeout: Bool {_storage._headersTimeout != nil}
+  /// Clears the value of `headersTimeout`. Subsequent reads from it will return its default value.
+  package mutating func clearHeadersTimeout() {_uniqueStorage()._headersTimeout = nil}
+
+  /// Nanoseconds that an unused connection to the next hop is kept; absent: the default.
+  package var connectionIdleTimeout: UInt64 {
+    get {_storage._connectionIdleTimeout ?? 0}
+    set {_uniqueStorage()._connectionIdleTimeout = newValue}
+  }
+  /// Returns true if `connectionIdleTimeout` has been explicitly set.
+  package var hasConnectionIdleTimeout: Bool {_storage._connectionIdleTimeout != nil}
+  /// Clears the value of `connectionIdleTimeout`. Subsequent reads from it will return its default value.
+  package mutating func clearConnectionIdleTimeout() {_uniqueStorage()._connectionIdleTimeout = nil}
+
+  /// Nanoseconds after which a connection to the next hop takes nothing new, 0 for no limit; absent: the default.
+  package var maximumConnectionAge: UInt64 {
+    get {_storage._maximumConnectionAge ?? 0}
+    set {_uniqueStorage()._maximumConnectionAge = newValue}
+  }
+  /// Returns true if `maximumConnectionAge` has been explicitly set.
+  package var hasMaximumConnectionAge: Bool {_storage._maximumConnectionAge != nil}
+  /// Clears the value of `maximumConnectionAge`. Subsequent reads from it will return its default value.
+  package mutating func clearMaximumConnectionAge() {_uniqueStorage()._maximumConnectionAge = nil}
 
   package var unknownFields = SwiftProtobuf.UnknownStorage()
 
   package init() {}
 
-  fileprivate var _maximumStaleness: UInt64? = nil
+  fileprivate var _storage = unsafe _StorageClass.defaultInstance
 }
 
 /// One rate limit rule.
@@ -1078,6 +1228,9 @@ package nonisolated struct ModelMeshSettings: Sendable {
   /// One log line per exchange.
   package var accessLog: Bool = false
 
+  /// What a capturing sidecar does with destinations outside the mesh; unspecified is allow.
+  package var outboundPolicy: ModelOutboundPolicy = .unspecified
+
   package var unknownFields = SwiftProtobuf.UnknownStorage()
 
   package init() {}
@@ -1120,6 +1273,10 @@ nonisolated extension ModelAppProtocol: SwiftProtobuf._ProtoNameProviding {
 
 nonisolated extension ModelMutualTLSMode: SwiftProtobuf._ProtoNameProviding {
   package static let _protobuf_nameMap = SwiftProtobuf._NameMap(bytecode: "\0\u{2}\0MUTUAL_TLS_MODE_UNSPECIFIED\0\u{1}MUTUAL_TLS_MODE_STRICT\0\u{1}MUTUAL_TLS_MODE_PERMISSIVE\0")
+}
+
+nonisolated extension ModelOutboundPolicy: SwiftProtobuf._ProtoNameProviding {
+  package static let _protobuf_nameMap = SwiftProtobuf._NameMap(bytecode: "\0\u{2}\0OUTBOUND_POLICY_UNSPECIFIED\0\u{1}OUTBOUND_POLICY_ALLOW\0\u{1}OUTBOUND_POLICY_REGISTRY_ONLY\0")
 }
 
 nonisolated extension ModelSnapshot: SwiftProtobuf.Message, SwiftProtobuf._MessageImplementationBase, SwiftProtobuf._ProtoNameProviding {
@@ -1697,7 +1854,7 @@ nonisolated extension ModelExportScope.Kind: SwiftProtobuf._ProtoNameProviding {
 
 nonisolated extension ModelService: SwiftProtobuf.Message, SwiftProtobuf._MessageImplementationBase, SwiftProtobuf._ProtoNameProviding {
   package static let protoMessageName: String = _protobuf_package + ".Service"
-  package static let _protobuf_nameMap = SwiftProtobuf._NameMap(bytecode: "\0\u{1}id\0\u{1}name\0\u{1}ports\0\u{1}export\0\u{3}plain_names\0\u{1}endpoints\0\u{1}remotes\0\u{1}traffic\0\u{1}limits\0\u{1}authorization\0\u{3}mutual_tls\0\u{3}is_local\0")
+  package static let _protobuf_nameMap = SwiftProtobuf._NameMap(bytecode: "\0\u{1}id\0\u{1}name\0\u{1}ports\0\u{1}export\0\u{3}plain_names\0\u{1}endpoints\0\u{1}remotes\0\u{1}traffic\0\u{1}limits\0\u{1}authorization\0\u{3}mutual_tls\0\u{3}is_local\0\u{3}virtual_addresses\0")
 
   fileprivate class _StorageClass {
     var _id: UInt32 = 0
@@ -1712,6 +1869,7 @@ nonisolated extension ModelService: SwiftProtobuf.Message, SwiftProtobuf._Messag
     var _authorization: ModelAuthorization? = nil
     var _mutualTls: ModelMutualTLSMode? = nil
     var _isLocal: Bool = false
+    var _virtualAddresses: [ModelVirtualAddress] = []
 
       // This property is used as the initial default value for new instances of the type.
       // The type itself is protecting the reference to its storage via CoW semantics.
@@ -1734,6 +1892,7 @@ nonisolated extension ModelService: SwiftProtobuf.Message, SwiftProtobuf._Messag
       _authorization = source._authorization
       _mutualTls = source._mutualTls
       _isLocal = source._isLocal
+      _virtualAddresses = source._virtualAddresses
     }
   }
 
@@ -1764,6 +1923,7 @@ nonisolated extension ModelService: SwiftProtobuf.Message, SwiftProtobuf._Messag
         case 10: try { try decoder.decodeSingularMessageField(value: &_storage._authorization) }()
         case 11: try { try decoder.decodeSingularEnumField(value: &_storage._mutualTls) }()
         case 12: try { try decoder.decodeSingularBoolField(value: &_storage._isLocal) }()
+        case 13: try { try decoder.decodeRepeatedMessageField(value: &_storage._virtualAddresses) }()
         default: break
         }
       }
@@ -1812,6 +1972,9 @@ nonisolated extension ModelService: SwiftProtobuf.Message, SwiftProtobuf._Messag
       if _storage._isLocal != false {
         try visitor.visitSingularBoolField(value: _storage._isLocal, fieldNumber: 12)
       }
+      if !_storage._virtualAddresses.isEmpty {
+        try visitor.visitRepeatedMessageField(value: _storage._virtualAddresses, fieldNumber: 13)
+      }
     }
     try unknownFields.traverse(visitor: &visitor)
   }
@@ -1833,6 +1996,7 @@ nonisolated extension ModelService: SwiftProtobuf.Message, SwiftProtobuf._Messag
         if _storage._authorization != rhs_storage._authorization {return false}
         if _storage._mutualTls != rhs_storage._mutualTls {return false}
         if _storage._isLocal != rhs_storage._isLocal {return false}
+        if _storage._virtualAddresses != rhs_storage._virtualAddresses {return false}
         return true
       }
       if !storagesAreEqual {return false}
@@ -1842,9 +2006,9 @@ nonisolated extension ModelService: SwiftProtobuf.Message, SwiftProtobuf._Messag
   }
 }
 
-nonisolated extension ModelTrafficSettings: SwiftProtobuf.Message, SwiftProtobuf._MessageImplementationBase, SwiftProtobuf._ProtoNameProviding {
-  package static let protoMessageName: String = _protobuf_package + ".TrafficSettings"
-  package static let _protobuf_nameMap = SwiftProtobuf._NameMap(bytecode: "\0\u{3}failover_order\0\u{3}failover_excluded\0\u{3}connect_timeout\0\u{3}request_timeout\0\u{3}per_try_timeout\0\u{3}idle_timeout\0\u{3}maximum_attempts\0\u{3}retry_budget_percent\0\u{3}retry_budget_minimum_per_second\0\u{3}eject_after\0\u{3}ejection_time\0\u{3}maximum_ejection_percent\0\u{3}probe_interval\0\u{3}maximum_requests_per_endpoint\0\u{3}maximum_staleness\0")
+nonisolated extension ModelVirtualAddress: SwiftProtobuf.Message, SwiftProtobuf._MessageImplementationBase, SwiftProtobuf._ProtoNameProviding {
+  package static let protoMessageName: String = _protobuf_package + ".VirtualAddress"
+  package static let _protobuf_nameMap = SwiftProtobuf._NameMap(bytecode: "\0\u{1}name\0\u{1}number\0")
 
   package mutating func decodeMessage<D: SwiftProtobuf.Decoder>(decoder: inout D) throws {
     while let fieldNumber = try decoder.nextFieldNumber() {
@@ -1852,95 +2016,222 @@ nonisolated extension ModelTrafficSettings: SwiftProtobuf.Message, SwiftProtobuf
       // allocates stack space for every case branch when no optimizations are
       // enabled. https://github.com/apple/swift-protobuf/issues/1034
       switch fieldNumber {
-      case 1: try { try decoder.decodeRepeatedStringField(value: &self.failoverOrder) }()
-      case 2: try { try decoder.decodeRepeatedStringField(value: &self.failoverExcluded) }()
-      case 3: try { try decoder.decodeSingularUInt64Field(value: &self.connectTimeout) }()
-      case 4: try { try decoder.decodeSingularUInt64Field(value: &self.requestTimeout) }()
-      case 5: try { try decoder.decodeSingularUInt64Field(value: &self.perTryTimeout) }()
-      case 6: try { try decoder.decodeSingularUInt64Field(value: &self.idleTimeout) }()
-      case 7: try { try decoder.decodeSingularUInt32Field(value: &self.maximumAttempts) }()
-      case 8: try { try decoder.decodeSingularUInt32Field(value: &self.retryBudgetPercent) }()
-      case 9: try { try decoder.decodeSingularUInt32Field(value: &self.retryBudgetMinimumPerSecond) }()
-      case 10: try { try decoder.decodeSingularUInt32Field(value: &self.ejectAfter) }()
-      case 11: try { try decoder.decodeSingularUInt64Field(value: &self.ejectionTime) }()
-      case 12: try { try decoder.decodeSingularUInt32Field(value: &self.maximumEjectionPercent) }()
-      case 13: try { try decoder.decodeSingularUInt64Field(value: &self.probeInterval) }()
-      case 14: try { try decoder.decodeSingularUInt32Field(value: &self.maximumRequestsPerEndpoint) }()
-      case 15: try { try decoder.decodeSingularUInt64Field(value: &self._maximumStaleness) }()
+      case 1: try { try decoder.decodeSingularStringField(value: &self.name) }()
+      case 2: try { try decoder.decodeSingularUInt32Field(value: &self.number) }()
       default: break
       }
     }
   }
 
   package func traverse<V: SwiftProtobuf.Visitor>(visitor: inout V) throws {
-    // The use of inline closures is to circumvent an issue where the compiler
-    // allocates stack space for every if/case branch local when no optimizations
-    // are enabled. https://github.com/apple/swift-protobuf/issues/1034 and
-    // https://github.com/apple/swift-protobuf/issues/1182
-    if !self.failoverOrder.isEmpty {
-      try visitor.visitRepeatedStringField(value: self.failoverOrder, fieldNumber: 1)
+    if !self.name.isEmpty {
+      try visitor.visitSingularStringField(value: self.name, fieldNumber: 1)
     }
-    if !self.failoverExcluded.isEmpty {
-      try visitor.visitRepeatedStringField(value: self.failoverExcluded, fieldNumber: 2)
+    if self.number != 0 {
+      try visitor.visitSingularUInt32Field(value: self.number, fieldNumber: 2)
     }
-    if self.connectTimeout != 0 {
-      try visitor.visitSingularUInt64Field(value: self.connectTimeout, fieldNumber: 3)
+    try unknownFields.traverse(visitor: &visitor)
+  }
+
+  package static func ==(lhs: ModelVirtualAddress, rhs: ModelVirtualAddress) -> Bool {
+    if lhs.name != rhs.name {return false}
+    if lhs.number != rhs.number {return false}
+    if lhs.unknownFields != rhs.unknownFields {return false}
+    return true
+  }
+}
+
+nonisolated extension ModelTrafficSettings: SwiftProtobuf.Message, SwiftProtobuf._MessageImplementationBase, SwiftProtobuf._ProtoNameProviding {
+  package static let protoMessageName: String = _protobuf_package + ".TrafficSettings"
+  package static let _protobuf_nameMap = SwiftProtobuf._NameMap(bytecode: "\0\u{3}failover_order\0\u{3}failover_excluded\0\u{3}connect_timeout\0\u{3}request_timeout\0\u{3}per_try_timeout\0\u{3}idle_timeout\0\u{3}maximum_attempts\0\u{3}retry_budget_percent\0\u{3}retry_budget_minimum_per_second\0\u{3}eject_after\0\u{3}ejection_time\0\u{3}maximum_ejection_percent\0\u{3}probe_interval\0\u{3}maximum_requests_per_endpoint\0\u{3}maximum_staleness\0\u{3}handshake_timeout\0\u{3}headers_timeout\0\u{3}connection_idle_timeout\0\u{3}maximum_connection_age\0")
+
+  fileprivate class _StorageClass {
+    var _failoverOrder: [String] = []
+    var _failoverExcluded: [String] = []
+    var _connectTimeout: UInt64 = 0
+    var _requestTimeout: UInt64 = 0
+    var _perTryTimeout: UInt64 = 0
+    var _idleTimeout: UInt64 = 0
+    var _maximumAttempts: UInt32 = 0
+    var _retryBudgetPercent: UInt32 = 0
+    var _retryBudgetMinimumPerSecond: UInt32 = 0
+    var _ejectAfter: UInt32 = 0
+    var _ejectionTime: UInt64 = 0
+    var _maximumEjectionPercent: UInt32 = 0
+    var _probeInterval: UInt64 = 0
+    var _maximumRequestsPerEndpoint: UInt32 = 0
+    var _maximumStaleness: UInt64? = nil
+    var _handshakeTimeout: UInt64? = nil
+    var _headersTimeout: UInt64? = nil
+    var _connectionIdleTimeout: UInt64? = nil
+    var _maximumConnectionAge: UInt64? = nil
+
+      // This property is used as the initial default value for new instances of the type.
+      // The type itself is protecting the reference to its storage via CoW semantics.
+      // This will force a copy to be made of this reference when the first mutation occurs;
+      // hence, it is safe to mark this as `nonisolated(unsafe)`.
+      static nonisolated(unsafe) let defaultInstance = _StorageClass()
+
+    private init() {}
+
+    init(copying source: _StorageClass) {
+      _failoverOrder = source._failoverOrder
+      _failoverExcluded = source._failoverExcluded
+      _connectTimeout = source._connectTimeout
+      _requestTimeout = source._requestTimeout
+      _perTryTimeout = source._perTryTimeout
+      _idleTimeout = source._idleTimeout
+      _maximumAttempts = source._maximumAttempts
+      _retryBudgetPercent = source._retryBudgetPercent
+      _retryBudgetMinimumPerSecond = source._retryBudgetMinimumPerSecond
+      _ejectAfter = source._ejectAfter
+      _ejectionTime = source._ejectionTime
+      _maximumEjectionPercent = source._maximumEjectionPercent
+      _probeInterval = source._probeInterval
+      _maximumRequestsPerEndpoint = source._maximumRequestsPerEndpoint
+      _maximumStaleness = source._maximumStaleness
+      _handshakeTimeout = source._handshakeTimeout
+      _headersTimeout = source._headersTimeout
+      _connectionIdleTimeout = source._connectionIdleTimeout
+      _maximumConnectionAge = source._maximumConnectionAge
     }
-    if self.requestTimeout != 0 {
-      try visitor.visitSingularUInt64Field(value: self.requestTimeout, fieldNumber: 4)
+  }
+
+  fileprivate mutating func _uniqueStorage() -> _StorageClass {
+    if !isKnownUniquelyReferenced(&_storage) {
+      _storage = _StorageClass(copying: _storage)
     }
-    if self.perTryTimeout != 0 {
-      try visitor.visitSingularUInt64Field(value: self.perTryTimeout, fieldNumber: 5)
+    return _storage
+  }
+
+  package mutating func decodeMessage<D: SwiftProtobuf.Decoder>(decoder: inout D) throws {
+    _ = _uniqueStorage()
+    try withExtendedLifetime(_storage) { (_storage: _StorageClass) in
+      while let fieldNumber = try decoder.nextFieldNumber() {
+        // The use of inline closures is to circumvent an issue where the compiler
+        // allocates stack space for every case branch when no optimizations are
+        // enabled. https://github.com/apple/swift-protobuf/issues/1034
+        switch fieldNumber {
+        case 1: try { try decoder.decodeRepeatedStringField(value: &_storage._failoverOrder) }()
+        case 2: try { try decoder.decodeRepeatedStringField(value: &_storage._failoverExcluded) }()
+        case 3: try { try decoder.decodeSingularUInt64Field(value: &_storage._connectTimeout) }()
+        case 4: try { try decoder.decodeSingularUInt64Field(value: &_storage._requestTimeout) }()
+        case 5: try { try decoder.decodeSingularUInt64Field(value: &_storage._perTryTimeout) }()
+        case 6: try { try decoder.decodeSingularUInt64Field(value: &_storage._idleTimeout) }()
+        case 7: try { try decoder.decodeSingularUInt32Field(value: &_storage._maximumAttempts) }()
+        case 8: try { try decoder.decodeSingularUInt32Field(value: &_storage._retryBudgetPercent) }()
+        case 9: try { try decoder.decodeSingularUInt32Field(value: &_storage._retryBudgetMinimumPerSecond) }()
+        case 10: try { try decoder.decodeSingularUInt32Field(value: &_storage._ejectAfter) }()
+        case 11: try { try decoder.decodeSingularUInt64Field(value: &_storage._ejectionTime) }()
+        case 12: try { try decoder.decodeSingularUInt32Field(value: &_storage._maximumEjectionPercent) }()
+        case 13: try { try decoder.decodeSingularUInt64Field(value: &_storage._probeInterval) }()
+        case 14: try { try decoder.decodeSingularUInt32Field(value: &_storage._maximumRequestsPerEndpoint) }()
+        case 15: try { try decoder.decodeSingularUInt64Field(value: &_storage._maximumStaleness) }()
+        case 16: try { try decoder.decodeSingularUInt64Field(value: &_storage._handshakeTimeout) }()
+        case 17: try { try decoder.decodeSingularUInt64Field(value: &_storage._headersTimeout) }()
+        case 18: try { try decoder.decodeSingularUInt64Field(value: &_storage._connectionIdleTimeout) }()
+        case 19: try { try decoder.decodeSingularUInt64Field(value: &_storage._maximumConnectionAge) }()
+        default: break
+        }
+      }
     }
-    if self.idleTimeout != 0 {
-      try visitor.visitSingularUInt64Field(value: self.idleTimeout, fieldNumber: 6)
+  }
+
+  package func traverse<V: SwiftProtobuf.Visitor>(visitor: inout V) throws {
+    try withExtendedLifetime(_storage) { (_storage: _StorageClass) in
+      // The use of inline closures is to circumvent an issue where the compiler
+      // allocates stack space for every if/case branch local when no optimizations
+      // are enabled. https://github.com/apple/swift-protobuf/issues/1034 and
+      // https://github.com/apple/swift-protobuf/issues/1182
+      if !_storage._failoverOrder.isEmpty {
+        try visitor.visitRepeatedStringField(value: _storage._failoverOrder, fieldNumber: 1)
+      }
+      if !_storage._failoverExcluded.isEmpty {
+        try visitor.visitRepeatedStringField(value: _storage._failoverExcluded, fieldNumber: 2)
+      }
+      if _storage._connectTimeout != 0 {
+        try visitor.visitSingularUInt64Field(value: _storage._connectTimeout, fieldNumber: 3)
+      }
+      if _storage._requestTimeout != 0 {
+        try visitor.visitSingularUInt64Field(value: _storage._requestTimeout, fieldNumber: 4)
+      }
+      if _storage._perTryTimeout != 0 {
+        try visitor.visitSingularUInt64Field(value: _storage._perTryTimeout, fieldNumber: 5)
+      }
+      if _storage._idleTimeout != 0 {
+        try visitor.visitSingularUInt64Field(value: _storage._idleTimeout, fieldNumber: 6)
+      }
+      if _storage._maximumAttempts != 0 {
+        try visitor.visitSingularUInt32Field(value: _storage._maximumAttempts, fieldNumber: 7)
+      }
+      if _storage._retryBudgetPercent != 0 {
+        try visitor.visitSingularUInt32Field(value: _storage._retryBudgetPercent, fieldNumber: 8)
+      }
+      if _storage._retryBudgetMinimumPerSecond != 0 {
+        try visitor.visitSingularUInt32Field(value: _storage._retryBudgetMinimumPerSecond, fieldNumber: 9)
+      }
+      if _storage._ejectAfter != 0 {
+        try visitor.visitSingularUInt32Field(value: _storage._ejectAfter, fieldNumber: 10)
+      }
+      if _storage._ejectionTime != 0 {
+        try visitor.visitSingularUInt64Field(value: _storage._ejectionTime, fieldNumber: 11)
+      }
+      if _storage._maximumEjectionPercent != 0 {
+        try visitor.visitSingularUInt32Field(value: _storage._maximumEjectionPercent, fieldNumber: 12)
+      }
+      if _storage._probeInterval != 0 {
+        try visitor.visitSingularUInt64Field(value: _storage._probeInterval, fieldNumber: 13)
+      }
+      if _storage._maximumRequestsPerEndpoint != 0 {
+        try visitor.visitSingularUInt32Field(value: _storage._maximumRequestsPerEndpoint, fieldNumber: 14)
+      }
+      try { if let v = _storage._maximumStaleness {
+        try visitor.visitSingularUInt64Field(value: v, fieldNumber: 15)
+      } }()
+      try { if let v = _storage._handshakeTimeout {
+        try visitor.visitSingularUInt64Field(value: v, fieldNumber: 16)
+      } }()
+      try { if let v = _storage._headersTimeout {
+        try visitor.visitSingularUInt64Field(value: v, fieldNumber: 17)
+      } }()
+      try { if let v = _storage._connectionIdleTimeout {
+        try visitor.visitSingularUInt64Field(value: v, fieldNumber: 18)
+      } }()
+      try { if let v = _storage._maximumConnectionAge {
+        try visitor.visitSingularUInt64Field(value: v, fieldNumber: 19)
+      } }()
     }
-    if self.maximumAttempts != 0 {
-      try visitor.visitSingularUInt32Field(value: self.maximumAttempts, fieldNumber: 7)
-    }
-    if self.retryBudgetPercent != 0 {
-      try visitor.visitSingularUInt32Field(value: self.retryBudgetPercent, fieldNumber: 8)
-    }
-    if self.retryBudgetMinimumPerSecond != 0 {
-      try visitor.visitSingularUInt32Field(value: self.retryBudgetMinimumPerSecond, fieldNumber: 9)
-    }
-    if self.ejectAfter != 0 {
-      try visitor.visitSingularUInt32Field(value: self.ejectAfter, fieldNumber: 10)
-    }
-    if self.ejectionTime != 0 {
-      try visitor.visitSingularUInt64Field(value: self.ejectionTime, fieldNumber: 11)
-    }
-    if self.maximumEjectionPercent != 0 {
-      try visitor.visitSingularUInt32Field(value: self.maximumEjectionPercent, fieldNumber: 12)
-    }
-    if self.probeInterval != 0 {
-      try visitor.visitSingularUInt64Field(value: self.probeInterval, fieldNumber: 13)
-    }
-    if self.maximumRequestsPerEndpoint != 0 {
-      try visitor.visitSingularUInt32Field(value: self.maximumRequestsPerEndpoint, fieldNumber: 14)
-    }
-    try { if let v = self._maximumStaleness {
-      try visitor.visitSingularUInt64Field(value: v, fieldNumber: 15)
-    } }()
     try unknownFields.traverse(visitor: &visitor)
   }
 
   package static func ==(lhs: ModelTrafficSettings, rhs: ModelTrafficSettings) -> Bool {
-    if lhs.failoverOrder != rhs.failoverOrder {return false}
-    if lhs.failoverExcluded != rhs.failoverExcluded {return false}
-    if lhs.connectTimeout != rhs.connectTimeout {return false}
-    if lhs.requestTimeout != rhs.requestTimeout {return false}
-    if lhs.perTryTimeout != rhs.perTryTimeout {return false}
-    if lhs.idleTimeout != rhs.idleTimeout {return false}
-    if lhs.maximumAttempts != rhs.maximumAttempts {return false}
-    if lhs.retryBudgetPercent != rhs.retryBudgetPercent {return false}
-    if lhs.retryBudgetMinimumPerSecond != rhs.retryBudgetMinimumPerSecond {return false}
-    if lhs.ejectAfter != rhs.ejectAfter {return false}
-    if lhs.ejectionTime != rhs.ejectionTime {return false}
-    if lhs.maximumEjectionPercent != rhs.maximumEjectionPercent {return false}
-    if lhs.probeInterval != rhs.probeInterval {return false}
-    if lhs.maximumRequestsPerEndpoint != rhs.maximumRequestsPerEndpoint {return false}
-    if lhs._maximumStaleness != rhs._maximumStaleness {return false}
+    if lhs._storage !== rhs._storage {
+      let storagesAreEqual: Bool = withExtendedLifetime((lhs._storage, rhs._storage)) { (_args: (_StorageClass, _StorageClass)) in
+        let _storage = _args.0
+        let rhs_storage = _args.1
+        if _storage._failoverOrder != rhs_storage._failoverOrder {return false}
+        if _storage._failoverExcluded != rhs_storage._failoverExcluded {return false}
+        if _storage._connectTimeout != rhs_storage._connectTimeout {return false}
+        if _storage._requestTimeout != rhs_storage._requestTimeout {return false}
+        if _storage._perTryTimeout != rhs_storage._perTryTimeout {return false}
+        if _storage._idleTimeout != rhs_storage._idleTimeout {return false}
+        if _storage._maximumAttempts != rhs_storage._maximumAttempts {return false}
+        if _storage._retryBudgetPercent != rhs_storage._retryBudgetPercent {return false}
+        if _storage._retryBudgetMinimumPerSecond != rhs_storage._retryBudgetMinimumPerSecond {return false}
+        if _storage._ejectAfter != rhs_storage._ejectAfter {return false}
+        if _storage._ejectionTime != rhs_storage._ejectionTime {return false}
+        if _storage._maximumEjectionPercent != rhs_storage._maximumEjectionPercent {return false}
+        if _storage._probeInterval != rhs_storage._probeInterval {return false}
+        if _storage._maximumRequestsPerEndpoint != rhs_storage._maximumRequestsPerEndpoint {return false}
+        if _storage._maximumStaleness != rhs_storage._maximumStaleness {return false}
+        if _storage._handshakeTimeout != rhs_storage._handshakeTimeout {return false}
+        if _storage._headersTimeout != rhs_storage._headersTimeout {return false}
+        if _storage._connectionIdleTimeout != rhs_storage._connectionIdleTimeout {return false}
+        if _storage._maximumConnectionAge != rhs_storage._maximumConnectionAge {return false}
+        return true
+      }
+      if !storagesAreEqual {return false}
+    }
     if lhs.unknownFields != rhs.unknownFields {return false}
     return true
   }
@@ -2171,7 +2462,7 @@ nonisolated extension ModelAuthorization: SwiftProtobuf.Message, SwiftProtobuf._
 
 nonisolated extension ModelMeshSettings: SwiftProtobuf.Message, SwiftProtobuf._MessageImplementationBase, SwiftProtobuf._ProtoNameProviding {
   package static let protoMessageName: String = _protobuf_package + ".MeshSettings"
-  package static let _protobuf_nameMap = SwiftProtobuf._NameMap(bytecode: "\0\u{3}mutual_tls\0\u{3}accept_attested\0\u{3}tracing_sample_percent\0\u{3}access_log\0")
+  package static let _protobuf_nameMap = SwiftProtobuf._NameMap(bytecode: "\0\u{3}mutual_tls\0\u{3}accept_attested\0\u{3}tracing_sample_percent\0\u{3}access_log\0\u{3}outbound_policy\0")
 
   package mutating func decodeMessage<D: SwiftProtobuf.Decoder>(decoder: inout D) throws {
     while let fieldNumber = try decoder.nextFieldNumber() {
@@ -2183,6 +2474,7 @@ nonisolated extension ModelMeshSettings: SwiftProtobuf.Message, SwiftProtobuf._M
       case 2: try { try decoder.decodeRepeatedStringField(value: &self.acceptAttested) }()
       case 3: try { try decoder.decodeSingularDoubleField(value: &self.tracingSamplePercent) }()
       case 4: try { try decoder.decodeSingularBoolField(value: &self.accessLog) }()
+      case 5: try { try decoder.decodeSingularEnumField(value: &self.outboundPolicy) }()
       default: break
       }
     }
@@ -2201,6 +2493,9 @@ nonisolated extension ModelMeshSettings: SwiftProtobuf.Message, SwiftProtobuf._M
     if self.accessLog != false {
       try visitor.visitSingularBoolField(value: self.accessLog, fieldNumber: 4)
     }
+    if self.outboundPolicy != .unspecified {
+      try visitor.visitSingularEnumField(value: self.outboundPolicy, fieldNumber: 5)
+    }
     try unknownFields.traverse(visitor: &visitor)
   }
 
@@ -2209,6 +2504,7 @@ nonisolated extension ModelMeshSettings: SwiftProtobuf.Message, SwiftProtobuf._M
     if lhs.acceptAttested != rhs.acceptAttested {return false}
     if lhs.tracingSamplePercent != rhs.tracingSamplePercent {return false}
     if lhs.accessLog != rhs.accessLog {return false}
+    if lhs.outboundPolicy != rhs.outboundPolicy {return false}
     if lhs.unknownFields != rhs.unknownFields {return false}
     return true
   }

@@ -4,14 +4,24 @@ package struct TrafficSettings: Hashable, Sendable {
     package var failoverOrder: [ClusterID] = []
     /// Clusters that are never tried.
     package var failoverExcluded: [ClusterID] = []
-    /// TCP connect and TLS handshake to the next hop.
+    /// TCP connect to the next hop.
     package var connectTimeout: Duration = .seconds(2)
+    /// TLS handshake with the next hop, and its first SETTINGS where they are waited for.
+    package var handshakeTimeout: Duration = .seconds(2)
+    /// A caller's request head (or PROXY header), from the connection or its first byte on, where the SNI names the service.
+    package var headersTimeout: Duration = .seconds(10)
     /// The whole exchange, first byte in to last byte out; zero disables.
     package var requestTimeout: Duration = .seconds(15)
     /// One try; zero means the request timeout only.
     package var perTryTimeout: Duration = .zero
     /// A stream or relay with no byte either way.
     package var idleTimeout: Duration = .seconds(300)
+    /// A connection to the next hop that carries nothing: closed earlier than most servers do, so that a request rarely meets a
+    /// closing one.
+    package var connectionIdleTimeout: Duration = .seconds(60)
+    /// A connection to the next hop takes nothing new after this, give or take a tenth by chance; zero: no limit. Calls spread
+    /// again over who has come since.
+    package var maximumConnectionAge: Duration = .seconds(3_600)
     /// Tries over all hops, the first included (PROTOCOLS section 4).
     package var maximumAttempts: Int = 3
     /// Retries as a share of requests, in percent, and the floor per second.
@@ -101,6 +111,14 @@ package struct Authorization: Hashable, Sendable {
 
 package enum MutualTLSMode: Hashable, Sendable { case strict, permissive }
 
+/// What a capturing sidecar does with destinations outside the mesh.
+package enum OutboundPolicy: Hashable, Sendable {
+    /// Passed through untouched.
+    case allow
+    /// Closed.
+    case registryOnly
+}
+
 /// What a consumer may do with remote data of one member now: the broker's word (PROTOCOLS section 7, Leases).
 package enum Freshness: Hashable, Sendable {
     case fresh
@@ -116,6 +134,7 @@ package struct MeshSettings: Hashable, Sendable {
     /// Share of requests that start a sampled trace, in percent.
     package var tracingSamplePercent: Double = 1
     package var accessLog = true
+    package var outboundPolicy: OutboundPolicy = .allow
 
     package init() {}
 }

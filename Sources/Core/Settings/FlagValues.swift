@@ -137,7 +137,7 @@ package struct FlagValues: Sendable {
     }
 
     /// Decimal digits only: no sign, no space, no leading zero.
-    private static func number(_ text: String, digits: Int = 9) -> Int? {
+    static func number(_ text: String, digits: Int = 9) -> Int? {
         let bytes = Array(text.utf8)
         guard let first = bytes.first, bytes.count <= digits, first != 0x30 || bytes.count == 1 else { return nil }
         var value = 0

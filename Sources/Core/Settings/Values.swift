@@ -100,14 +100,17 @@ package struct ProxySettings: Hashable, Sendable {
             self.memory = memory
         }
     }
+    /// Leaves of verified peers that a worker keeps decoded.
+    package let knownCertificates: Int
 
     package init(
         source: ProxySource, bundles: [BundleFile], locality: Locality, admin: AdminAddress, metrics: ListenAddress,
         ready: ListenAddress, workers: Int? = nil, logFormat: LogFormat, grace: Duration,
-        handover: Handover = Handover(), limits: Limits = Limits()
+        handover: Handover = Handover(), limits: Limits = Limits(), knownCertificates: Int = 1_024
     ) {
         self.handover = handover
         self.limits = limits
+        self.knownCertificates = knownCertificates
         self.source = source
         self.bundles = bundles
         self.locality = locality
@@ -156,6 +159,29 @@ package struct SidecarSettings: Hashable, Sendable {
     /// Where the app listens: an IP literal.
     package let appAddress: String
     package let proxy: ProxySettings
+    /// Where the kernel's rules send outbound connections; empty: nothing is captured. Loopback only.
+    package var listenCaptured: [ListenAddress] = []
+    /// Where DNS is answered; empty: it is not. Loopback only.
+    package var listenNames: [ListenAddress] = []
+    /// Where the resolvers stand that other names are forwarded to.
+    package var resolverFile = "/etc/resolv.conf"
+    /// SO_MARK of every own socket.
+    package var mark: UInt32?
+    /// Paths that may be asked without an identity.
+    package var probes: [Probe] = []
+    /// How long outbound goes on after SIGTERM while the app still has connections or listeners.
+    package var drain = Duration.zero
+
+    /// `--probe PORT/PATH`: what the kubelet asks.
+    package struct Probe: Hashable, Sendable {
+        package let port: UInt16
+        package let path: String
+
+        package init(port: UInt16, path: String) {
+            self.port = port
+            self.path = path
+        }
+    }
 
     /// `--tcp LISTEN=NAME:PORT`: a loopback listener whose streams go to one mesh name.
     package struct OutboundTCP: Hashable, Sendable {

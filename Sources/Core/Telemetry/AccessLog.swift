@@ -8,7 +8,7 @@ package enum LogKey: UInt8, Sendable, CaseIterable {
     case sourcePrincipal, sourceCluster, sourceAddress
     case destinationService, destinationServiceNamespace, destinationCluster, upstream
     case durationMilliseconds, bytesReceived, bytesSent, hops, attempts, traceID, requestID, rule
-    case level, event, message
+    case level, event, side, message
 
     var word: StaticString {
         switch self {
@@ -40,6 +40,7 @@ package enum LogKey: UInt8, Sendable, CaseIterable {
         case .rule: "rule"
         case .level: "level"
         case .event: "event"
+        case .side: "side"
         case .message: "message"
         }
     }

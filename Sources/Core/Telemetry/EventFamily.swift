@@ -12,10 +12,16 @@ package enum EventFamily: UInt8, Sendable, CaseIterable {
     case ejections
     /// Handshakes that ended in an error: side (`downstream`, `upstream`), reason.
     case handshakeFailures
+    /// What peers did wrong on the wire, after the handshake: side (`downstream`, `upstream`), reason.
+    case peerFaults
+    /// Frames of HTTP/2 that cost us more than the peer: side, kind.
+    case glitches
     /// Connections taken: listener.
     case connections
     /// A limit of this process was met and its answer given: limit.
     case limitsReached
+    /// Calls without mTLS that came to the app: destination service, `allowed` or `refused`.
+    case plaintext
 
     package var name: StaticString {
         switch self {
@@ -25,8 +31,11 @@ package enum EventFamily: UInt8, Sendable, CaseIterable {
         case .retries: "meshfed_retries"
         case .ejections: "meshfed_ejections"
         case .handshakeFailures: "meshfed_handshake_failures"
+        case .peerFaults: "meshfed_peer_faults"
+        case .glitches: "meshfed_http2_glitches"
         case .connections: "meshfed_connections"
         case .limitsReached: "meshfed_limits_reached"
+        case .plaintext: "meshfed_plaintext_requests"
         }
     }
 
@@ -38,8 +47,11 @@ package enum EventFamily: UInt8, Sendable, CaseIterable {
         case .retries: "Tries after the first, by the reason of the failed one."
         case .ejections: "Endpoints taken out of balancing."
         case .handshakeFailures: "TLS handshakes that failed."
+        case .peerFaults: "Connections and requests ended because of what the peer sent."
+        case .glitches: "HTTP/2 frames that are of no use and cost more than they cost the peer."
         case .connections: "Connections accepted."
         case .limitsReached: "Requests, connections and pauses of listeners by the limit that called for them."
+        case .plaintext: "Requests (TCP: connections) without mTLS that came for a service."
         }
     }
 
@@ -51,8 +63,11 @@ package enum EventFamily: UInt8, Sendable, CaseIterable {
         case .retries: ["destination_service", "reason", "budget"]
         case .ejections: ["destination_service", "reason"]
         case .handshakeFailures: ["side", "reason"]
+        case .peerFaults: ["side", "reason"]
+        case .glitches: ["side", "kind"]
         case .connections: ["listener"]
         case .limitsReached: ["limit"]
+        case .plaintext: ["destination_service", "decision"]
         }
     }
 
@@ -70,7 +85,7 @@ package enum EventFamily: UInt8, Sendable, CaseIterable {
     var labelCount: Int {
         switch self {
         case .connections, .limitsReached: 1
-        case .limitDecisions, .originRefused, .ejections, .handshakeFailures: 2
+        case .plaintext, .limitDecisions, .originRefused, .ejections, .handshakeFailures, .peerFaults, .glitches: 2
         case .failovers, .retries: 3
         }
     }

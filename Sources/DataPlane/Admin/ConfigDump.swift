@@ -92,8 +92,13 @@ package enum ConfigDump {
         }
         json.object("traffic") { json in
             json.string("connectTimeout", service.traffic.connectTimeout.gep2257)
+            json.string("handshakeTimeout", service.traffic.handshakeTimeout.gep2257)
+            json.string("headersTimeout", service.traffic.headersTimeout.gep2257)
             json.string("requestTimeout", service.traffic.requestTimeout.gep2257)
+            json.string("perTryTimeout", service.traffic.perTryTimeout.gep2257)
             json.string("idleTimeout", service.traffic.idleTimeout.gep2257)
+            json.string("connectionIdleTimeout", service.traffic.connectionIdleTimeout.gep2257)
+            json.string("maximumConnectionAge", service.traffic.maximumConnectionAge.gep2257)
             json.number("maximumAttempts", service.traffic.maximumAttempts)
             json.array("failoverOrder", of: service.traffic.failoverOrder) { $0.string(nil, $1.description) }
         }

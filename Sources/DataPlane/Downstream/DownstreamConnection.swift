@@ -27,6 +27,8 @@ package struct DownstreamConnection: ~Copyable {
     /// A head, a header or a handshake has been under way since then; nil between exchanges.
     package var waitingSince: Instant?
     package var lastActive: Instant
+    /// HTTP/2: the peer's first SETTINGS came.
+    package var sawSettings = false
     package var streams = StreamTable()
     /// Bytes that came before it was known what they are.
     package var early = ByteBuffer()

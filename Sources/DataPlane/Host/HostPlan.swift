@@ -22,6 +22,7 @@ package struct HostPlan {
             case .explicit: "explicit \(address)"
             case .outboundTCP(let host): "tcp \(address)=\(String(decoding: host, as: UTF8.self))"
             case .inboundPlain(let port): "plain \(address)=\(port)"
+            case .captured: "captured \(address)"
             }
         }
     }
@@ -44,6 +45,19 @@ package struct HostPlan {
     package let judge: (Snapshot, SPIFFEID?) -> String?
     /// What the feed says of this process; the port is that of the first listener.
     package let feedRole: (_ port: UInt16) -> FeedSettings.Role
+    package var capture = Capture()
+    /// Hears of every snapshot that is used, on the main thread, before the workers do.
+    package var onSnapshot: ((Snapshot) -> Void)?
+
+    /// What a sidecar adds that takes redirected traffic.
+    package struct Capture {
+        package var isOn = false
+        package var probes: [ProbePath] = []
+        /// How long outbound outlives SIGTERM at most.
+        package var drain = Duration.zero
+
+        package init() {}
+    }
 
     package init(
         word: String, proxy: ProxySettings, listening: [Listening], isGateway: Bool, defaultWorkers: Int,

@@ -18,6 +18,10 @@ internal import TLS
 package final class ProxyHost {
     /// How often the workers' view of the endpoints is gathered for the broker.
     private static let healthInterval = Duration.milliseconds(500)
+    /// How often a sidecar's counts of plaintext are.
+    private static let plaintextInterval = Duration.seconds(5)
+    /// How often it is looked whether the app has ended.
+    static let appInterval = Duration.milliseconds(200)
 
     /// Descriptors kept for what is no proxied connection.
     private static let ownDescriptors = 96
@@ -44,10 +48,14 @@ package final class ProxyHost {
     var svid: SVID?
     private var trust: TrustStore?
     var configuration: ProxyConfiguration?
-    private var generation: UInt32 = 0
+    var generation: UInt32 = 0
     private var adminText = ""
     private var isReadyTold = false
+    private var isTrimming = false
     var isDraining = false
+    /// The workers were told to end.
+    var isEnding = false
+    var appDeadline = Instant.zero
     var workersLeft: Int
     private let startedAt: Int64
 
@@ -79,6 +87,9 @@ package final class ProxyHost {
             logFormat: plan.proxy.logFormat == .json ? .json : .text, sampleSeed: UInt64.random(in: 1 ... .max))
         settings.logSink = sink
         settings.grace = plan.proxy.grace
+        settings.capturesInbound = plan.capture.isOn
+        settings.probes = plan.capture.probes
+        settings.knownCertificates = plan.proxy.knownCertificates
         // Every connection that comes in may need one that goes out; listeners, pages, feed and files have theirs.
         let room = max(16, (descriptors - Self.ownDescriptors) / 2 / count)
         let limits = plan.proxy.limits
@@ -153,7 +164,9 @@ package final class ProxyHost {
         try openPages()
         do throws(RPCSetupError) {
             try loop.onSignal { [unowned self] signal in
-                if signal == SIGTERM || signal == SIGINT || signal == SIGQUIT { drain() }
+                if signal == SIGTERM || signal == SIGINT || signal == SIGQUIT {
+                    drain(waitsForApp: plan.capture.drain > .zero && !isDraining)
+                }
             }
         } catch {
             throw HostFailure("\(error)")
@@ -181,7 +194,7 @@ package final class ProxyHost {
             throw HostFailure("\(error)", status: error.kind == .token ? 65 : 1)
         }
         feed?.start()
-        if plan.isGateway, feed != nil { gatherHealth() }
+        if feed != nil { if plan.isGateway { gatherHealth() } else { gatherPlaintext() } }
         loop.run()
         if let sink { _ = sink.finish(within: .seconds(1)) }
         if let fatal { throw fatal }
@@ -269,11 +282,24 @@ package final class ProxyHost {
                 snapshot: snapshot, ownRole: plan.ownRole(snapshot), trust: trust, svid: svid, generation: generation,
                 limits: plan.isGateway ? limits : nil)
             configuration = fresh
+            plan.onSnapshot?(snapshot)
             crew.post(.configure(fresh))
             limits.reconcile(with: fresh.table)
             tellReady()
+            trimSoon()
         } catch {
             Notice.write("\(plan.word): the snapshot is not used: \(error)")
+        }
+    }
+
+    /// Decoding and building leave more free memory behind than the result takes: it goes back to the kernel once the workers
+    /// have let the old snapshot go.
+    private func trimSoon() {
+        guard !isTrimming else { return }
+        isTrimming = true
+        loop.after(.seconds(1)) { [unowned self] in
+            isTrimming = false
+            Machine.trim()
         }
     }
 
@@ -319,6 +345,18 @@ package final class ProxyHost {
             for endpoint in report.unhealthy where view[endpoint] != nil { view[endpoint] = false }
         }
         feed?.report(health: view)
+    }
+
+    /// Says when `strict` is safe: the broker hears of every request without an identity.
+    private func gatherPlaintext() {
+        crew.gather(loop) { [unowned self] reports in
+            var counts: [ServiceID: PlaintextCount] = [:]
+            for tally in reports.flatMap(\.plaintext) {
+                counts[tally.service, default: PlaintextCount(service: tally.service, last: tally.last)].add(tally)
+            }
+            feed?.report(plaintext: Array(counts.values))
+            loop.after(Self.plaintextInterval) { [unowned self] in if !isDraining { gatherPlaintext() } }
+        }
     }
 
     // MARK: Pages

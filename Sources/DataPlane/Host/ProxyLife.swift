@@ -15,6 +15,8 @@ extension ProxyHost {
         guard takeover != nil else { return }
         guard let snapshot, let svid else { throw HostFailure("--takeover: there is nothing to serve by") }
         if let reason = plan.judge(snapshot, svid.id) { throw HostFailure("--takeover: \(reason)", status: 65) }
+        // 0 is the generation of plain connections.
+        generation = 1
         reconfigure()
         guard configuration != nil else { throw HostFailure("--takeover: the stored snapshot cannot be used") }
     }
@@ -58,16 +60,32 @@ extension ProxyHost {
 
     // MARK: The end
 
-    /// Readiness goes, the broker hears it, the workers let what is under way end.
-    func drain() {
-        guard !isDraining else { return }
-        isDraining = true
-        handoverPoint?.close()
-        Notice.write("\(plan.word): draining")
-        if !isHandedOver { feed?.drain() }
+    /// Readiness goes, the broker hears it, the workers let what is under way end. A second signal, or `quitquitquit`, is
+    /// the end of waiting for the app.
+    func drain(waitsForApp: Bool = false) {
+        if !isDraining {
+            isDraining = true
+            handoverPoint?.close()
+            Notice.write("\(plan.word): draining")
+            if !isHandedOver { feed?.drain() }
+            if waitsForApp {
+                crew.post(.drainInbound)
+                appDeadline = loop.now + plan.capture.drain
+                return awaitApp()
+            }
+        }
+        guard !isEnding else { return }
+        isEnding = true
         crew.post(isHandedOver ? .handOver : .drain)
         // Should a worker hang, the grace period ends the process all the same.
         loop.after(plan.proxy.grace + .seconds(1)) { [unowned self] in stop() }
+    }
+
+    /// Outbound goes on as long as the app has a socket in this network namespace, up to the deadline.
+    private func awaitApp() {
+        guard !isEnding else { return }
+        guard loop.now < appDeadline, PodSockets.hasOthers() else { return drain() }
+        loop.after(Self.appInterval) { [unowned self] in awaitApp() }
     }
 
     func workerEnded() {

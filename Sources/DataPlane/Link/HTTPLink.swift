@@ -75,6 +75,7 @@ package struct HTTPLink: ~Copyable {
             guard scratch.count > 0 else { break }
             try transport.send(scratch.bytes, &buffers)
         }
+        if session?.takeOutputEnd() == true { try transport.endOutput(&buffers) }
     }
 
     /// Tells the reactor what to wait for, when that changed.
@@ -161,6 +162,14 @@ package struct HTTPLink: ~Copyable {
     package var canOpenStream: Bool {
         switch session {
         case .some(let held): return held.canOpenStream
+        case .none: return false
+        }
+    }
+
+    /// HTTP/2: a head has begun and is not complete.
+    package var isInHead: Bool {
+        switch session {
+        case .some(let held): return held.isInHead
         case .none: return false
         }
     }

@@ -78,11 +78,15 @@ extension Worker {
         case .mesh:
             // Without identity and snapshot nothing is taken: fail closed.
             guard let configuration else { return }
+            if settings.capturesInbound, let original = redirected(socket) {
+                return arrive(socket, .inbound(role: role), peer: peer, original: original)
+            }
             transport = Transport(server: socket, context: configuration.server, buffers: buffers)
             phase = .handshake
         case .explicit, .inboundPlain:
             transport = Transport(socket: socket)
             phase = .detect
+        case .captured: return admitCaptured(socket, peer: peer)
         case .outboundTCP:
             transport = Transport(socket: socket)
             phase = .relay

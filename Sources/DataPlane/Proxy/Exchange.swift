@@ -42,6 +42,10 @@ struct Exchange: ~Copyable {
     var responseEnded = false
     var downstreamClosed = false
     var isGRPC = false
+    /// It asks for another protocol; once that is granted both bodies are opaque bytes.
+    var isUpgrade = false
+    /// Its caller spoke HTTP/2: on a port that does not say what it speaks the app is spoken to alike.
+    var spokeHTTP2 = false
     var method = FailedTry.Method.other
     /// A question of the mesh itself: it ends at the destination's sidecar.
     var isProbe = false
@@ -70,6 +74,9 @@ struct Exchange: ~Copyable {
     /// Bytes that the other side has not been told it may send again.
     var owedDownstream = 0
     var owedUpstream = 0
+    /// Since when they are kept from it; `distantFuture` while they are not.
+    var heldDownstream = Instant.distantFuture
+    var heldUpstream = Instant.distantFuture
     let began: Instant
     var deadline = Instant.distantFuture
     var tryDeadline = Instant.distantFuture
@@ -94,5 +101,10 @@ struct Exchange: ~Copyable {
         self.head = head
         began = now
         lastActive = now
+    }
+
+    /// Between proxies all is HTTP/2: there `meshfed-http` says what the caller spoke.
+    mutating func learnVersion(isBelieved: Bool, isHTTP2: Bool) {
+        spokeHTTP2 = isBelieved ? head.says(.meshfedHTTP, "2") : isHTTP2
     }
 }

@@ -22,6 +22,8 @@ internal import Wire
 extension Worker {
     /// The most of a body that is kept for repeating it (PROTOCOLS section 4).
     static let repeatLimit = 65_536
+    /// Whoever keeps a stream's queue full for longer reads slowly: below 4 MB/s its window stays small.
+    static let lag = Duration.milliseconds(50)
 
     mutating func startExchange(_ handle: Handle, _ stream: StreamID, endStream: Bool) {
         let now = reactor.now
@@ -162,16 +164,21 @@ extension Worker {
             guard let candidate = exchanges[exchange].candidate, let destination = exchanges[exchange].destination,
                 configuration.table.current(destination) === destination
             else { return nil }
-            let prefersHTTP2 = exchanges[exchange].isGRPC || destination.port.appProtocol != .http
+            let isOpen = destination.port.appProtocol == .auto
+            let prefersHTTP2 =
+                exchanges[exchange].isGRPC
+                || (isOpen ? exchanges[exchange].spokeHTTP2 : destination.port.appProtocol != .http)
             return targets.target(candidate, destination, prefersHTTP2: prefersHTTP2, configuration)
         case .app(let port):
             guard let address = settings.appAddress else { return nil }
             let appProtocol = exchanges[exchange].destination?.port.appProtocol ?? .http
-            let isHTTP2 = exchanges[exchange].isGRPC || appProtocol == .grpc || appProtocol == .http2
+            let isHTTP2 =
+                exchanges[exchange].isGRPC || appProtocol == .grpc || appProtocol == .http2
+                || (appProtocol == .auto && exchanges[exchange].spokeHTTP2)
             return Target(
                 address: address.withPort(port), serverName: [], use: isHTTP2 ? .plainHTTP2 : .plainHTTP1,
                 expectation: .anybody, context: nil, isProxy: false, isGateway: false,
-                connectTimeout: exchanges[exchange].destination?.traffic.connectTimeout ?? .seconds(2))
+                times: exchanges[exchange].destination.map { ConnectionTimes($0.traffic) } ?? .standard)
         case .probe: return probeTargets(exchange, configuration)
         }
     }
@@ -197,12 +204,14 @@ extension Worker {
         guard exchanges.contains(exchange), let configuration else { return }
         let now = reactor.now
         let writer = RequestHead(
-            isGateway: settings.isGateway, ownID: configuration.svid.id, hopName: configuration.table.hopName,
+            isGateway: settings.isGateway, isSecure: outbound[connection].connection.link.transport.isSecure,
+            ownID: configuration.svid.id, hopName: configuration.table.hopName,
             trace: exchanges[exchange].trace.child(random: &random), token: ownToken(exchange), now: now)
         guard writer.write(exchanges[exchange], into: &outgoing, &text) else {
             answer(exchange, .deadline)
             return
         }
+        if exchanges[exchange].isUpgrade, !outbound[connection].connection.link.isHTTP2 { completeUpgrade() }
         let hasBody = !exchanges[exchange].kept.isEmpty
         let endsNow = exchanges[exchange].requestEnded && !hasBody && !exchanges[exchange].hasTrailers
         let stream: StreamID
@@ -242,6 +251,16 @@ extension Worker {
         exchanges[exchange].tryDeadline = perTry > .zero ? now + perTry : .distantFuture
         armTimer(exchange)
         markOutbound(connection)
+    }
+
+    /// HTTP/2 knows no key of a WebSocket (RFC 8441 5); servers of HTTP/1.1 insist on one.
+    private mutating func completeUpgrade() {
+        guard outgoing.says(.protocol, "websocket") else { return }
+        let name: StaticString = "sec-websocket-key"
+        if outgoing.contains(named: name) { return }
+        text.removeAll()
+        WebSocketKey.append(random.next(), random.next(), to: &text)
+        outgoing.append(name: name, text)
     }
 
     /// An assertion of our own, where this hop is the first to say who calls.
@@ -317,8 +336,13 @@ extension Worker {
         let upstream = exchanges[exchange].upstream
         if outbound.contains(upstream) {
             let queued = outbound[upstream].connection.link.session?.queued(exchanges[exchange].upstreamStream) ?? 0
-            if queued > Self.streamQueue { return }
+            if queued > Self.streamQueue {
+                exchanges[exchange].heldDownstream = min(exchanges[exchange].heldDownstream, reactor.now)
+                return
+            }
         }
+        let hasLagged = reactor.now > exchanges[exchange].heldDownstream + Self.lag
+        exchanges[exchange].heldDownstream = .distantFuture
         exchanges[exchange].owedDownstream = 0
         if exchanges[exchange].kept.count > Self.repeatLimit {
             dropKept(exchange)
@@ -326,7 +350,7 @@ extension Worker {
         }
         let handle = exchanges[exchange].downstream
         guard inbound.contains(handle) else { return }
-        inbound[handle].connection.link.session?.consume(exchanges[exchange].stream, owed)
+        inbound[handle].connection.link.session?.consume(exchanges[exchange].stream, owed, lagged: hasLagged)
         markInbound(handle)
     }
 
@@ -462,6 +486,14 @@ extension Worker {
     }
 }
 
+extension HeaderBlock {
+    /// Its answer, errors too, is gRPC's.
+    var isGRPC: Bool {
+        let type = value(of: .contentType)
+        return type.count >= 16 && type.extracting(0..<16).equals("application/grpc")
+    }
+}
+
 extension Exchange {
     /// When its timer has something to look at; `distantFuture` for never.
     var nextDeadline: Instant {
@@ -479,6 +511,8 @@ extension Exchange {
         let facts = methodFacts
         method = facts.isRepeatable ? .repeatable : .other
         isGRPC = facts.isGRPC
+        isUpgrade = head.contains(.protocol)
+        if isUpgrade { method = .other }
     }
 
     private var methodFacts: (isRepeatable: Bool, isGRPC: Bool) {
@@ -486,8 +520,7 @@ extension Exchange {
         let isRepeatable =
             name.equals("GET") || name.equals("HEAD") || name.equals("OPTIONS") || name.equals("PUT")
             || name.equals("DELETE")
-        let type = head.value(of: .contentType)
-        return (isRepeatable, type.count >= 16 && type.extracting(0..<16).equals("application/grpc"))
+        return (isRepeatable, head.isGRPC)
     }
 
     /// The request's trailers, without what only the mesh may say.

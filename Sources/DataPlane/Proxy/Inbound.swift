@@ -56,7 +56,13 @@ struct Inbound: ~Copyable {
     var isProxy = false
     /// Inside a CONNECT tunnel: every request goes to `destination`.
     var isTunnel = false
+    /// The endpoint that the app dialled by its own address.
+    var endpoint: EndpointID?
     var relay = Handle.none
+    /// What its peer did wrong was counted.
+    var isFaultNoted = false
+    /// The wrong bytes stood in a request that was under way, which is reported by itself.
+    var hasFailedExchange = false
     /// The caller of the last request, with what metrics and limits know it by.
     var caller: SPIFFEID?
     var callerLabel = LabelHandle.unknown

@@ -24,7 +24,7 @@ extension Worker {
                     return
                 }
             } catch {
-                handshakeFailed(error)
+                handshakeFailed(handle, error)
                 closeInbound(handle, abort: false)
                 return
             }
@@ -49,7 +49,7 @@ extension Worker {
         closeInbound(handle, abort: true)
     }
 
-    private mutating func handshakeFailed(_ error: TransportError) {
+    private mutating func handshakeFailed(_ handle: Handle, _ error: TransportError) {
         guard error.isTLS else { return }
         let word: [UInt8] =
             switch error {
@@ -60,6 +60,8 @@ extension Worker {
         let side = metrics.intern(Array("downstream".utf8))
         let reason = metrics.intern(word)
         metrics.count(.handshakeFailures, side, reason)
+        writeFault(
+            "handshake_failure", .downstream, word, inbound[handle].connection.peerAddress, nil, [], error.description)
     }
 
     /// TLS stands: who is it, what does it want, what does it speak.
@@ -77,15 +79,19 @@ extension Worker {
         inbound[handle].connection.lastActive = reactor.now
         inbound[handle].connection.waitingSince = reactor.now
         place(handle, peer, configuration)
-        let isHTTP = inbound[handle].destination?.port.appProtocol.isHTTP
+        let declared = inbound[handle].destination?.port.appProtocol
+        let isHTTP = declared?.isHTTP
         switch inbound[handle].connection.link.transport.negotiated {
         case .tcp:
             inbound[handle].connection.phase = .header
         case .http2:
-            if isHTTP == false { inbound[handle].destination = nil }
+            // A neighbour may still ask how the app behind a TCP port is; requests are refused there.
+            if declared?.takesHTTP == false, settings.isGateway || !inbound[handle].isProxy {
+                inbound[handle].destination = nil
+            }
             startHTTP(handle, http2: true)
         case .http1:
-            if isHTTP == false { inbound[handle].destination = nil }
+            if declared?.takesHTTP == false { inbound[handle].destination = nil }
             startHTTP(handle, http2: false)
         case nil:
             if isHTTP == false, let destination = inbound[handle].destination {
@@ -132,6 +138,7 @@ extension Worker {
         var limits = HTTPLimits()
         let isMesh = inbound[handle].entry == .mesh
         limits.isSecure = isMesh
+        limits.allowsUpgrade = true
         limits.allowsConnect = inbound[handle].entry == .explicit && !inbound[handle].isTunnel
         if http2 {
             let isOurs = inbound[handle].isProxy || inbound[handle].part == .ownWorkload
@@ -165,6 +172,7 @@ extension Worker {
                     inbound[handle].connection.waitingSince = reactor.now
                 }
                 drainInbound(handle)
+                if inbound.contains(handle) { timeHead(handle) }
                 markInbound(handle)
             case .raw(let count):
                 inboundSpoke(handle)
@@ -180,6 +188,16 @@ extension Worker {
             guard inbound.contains(handle), inbound[handle].connection.link.transport.holdsInput else { break }
         }
         if inbound.contains(handle) { watchInbound(handle) }
+    }
+
+    /// HTTP/2: a head that has begun holds up everything else on the connection until it is complete.
+    private mutating func timeHead(_ handle: Handle) {
+        guard inbound[handle].connection.link.isHTTP2, inbound[handle].connection.sawSettings else { return }
+        if !inbound[handle].connection.link.isInHead {
+            inbound[handle].connection.waitingSince = nil
+        } else if inbound[handle].connection.waitingSince == nil {
+            inbound[handle].connection.waitingSince = reactor.now
+        }
     }
 
     /// A peer whose connection is closing is heard for a moment only, however long it speaks.
@@ -212,6 +230,7 @@ extension Worker {
         swap(&early, &inbound[handle].connection.early)
         inbound[handle].connection.link.feed(early)
         drainInbound(handle)
+        if inbound.contains(handle) { timeHead(handle) }
         markInbound(handle)
     }
 
@@ -249,18 +268,32 @@ extension Worker {
             case .endStream(let stream):
                 let exchange = inbound[handle].connection.streams.owner(of: stream)
                 if exchanges.contains(exchange) { requestEnded(exchange) }
-            case .closed(let stream, _):
+            case .closed(let stream, let error):
                 let exchange = inbound[handle].connection.streams.owner(of: stream)
                 inbound[handle].connection.streams.remove(stream)
-                if exchanges.contains(exchange) { downstreamClosed(exchange) }
+                if exchanges.contains(exchange) {
+                    if error == .violation { blameCaller(exchange, handle) }
+                    downstreamClosed(exchange)
+                }
             case .writable(let stream):
                 let exchange = inbound[handle].connection.streams.owner(of: stream)
                 if exchanges.contains(exchange) { downstreamWritable(exchange) }
             // An HTTP/2 peer may wait with its first request as long as it likes.
-            case .settings: inbound[handle].connection.waitingSince = nil
+            case .settings:
+                inbound[handle].connection.sawSettings = true
+                inbound[handle].connection.waitingSince = nil
             case .goAway, .pong: break
             }
         }
+    }
+
+    /// The rest of a request was no HTTP: that is what is reported, not that its caller left.
+    private mutating func blameCaller(_ exchange: Handle, _ handle: Handle) {
+        guard exchanges[exchange].status == 0, exchanges[exchange].reason == nil else { return }
+        let status = inbound[handle].connection.link.session?.failure?.status ?? 0
+        inbound[handle].hasFailedExchange = true
+        exchanges[exchange].status = UInt16(clamping: status == 0 ? 400 : status)
+        exchanges[exchange].reason = status.isTooLarge ? .tooLarge : .requestInvalid
     }
 
     mutating func flushInbound(_ handle: Handle) {
@@ -281,6 +314,7 @@ extension Worker {
         } else if inbound[handle].isDeferred {
             // Its events come before its end.
         } else if inbound[handle].connection.link.isOver {
+            noteInboundFault(handle)
             finishInbound(handle)
         } else if inbound[handle].connection.phase == .closing, !inbound[handle].connection.link.isHTTP {
             // A stream that was refused: our word is written, and the peer has gone.
@@ -348,6 +382,8 @@ extension Worker {
     mutating func closeInbound(_ handle: Handle, abort: Bool) {
         guard inbound.contains(handle) else { return }
         if abort { inbound[handle].connection.link.transport.abort() }
+        noteInboundFault(handle)
+        takeGlitches(.downstream, inbound[handle].connection.link.session?.takeGlitches() ?? [])
         let relay = inbound[handle].relay
         inbound[handle].relay = .none
         for exchange in inbound[handle].connection.streams.all where exchanges.contains(exchange) {

@@ -106,25 +106,32 @@ extension Worker {
 
     /// A request that the parser understood and nobody serves: 405, 431, 501; or for which there is no place: 503.
     mutating func answerViolation(_ handle: Handle, _ stream: StreamID, _ status: Int) {
-        let reason: Reason
-        switch status {
-        case 413, 414, 431: reason = .tooLarge
-        case 503: reason = .overload
-        default: reason = .requestInvalid
+        let reason: Reason = status == 503 ? .overload : status.isTooLarge ? .tooLarge : .requestInvalid
+        var isGRPC = false
+        if let block = inbound[handle].connection.link.session?.takeHead(stream) {
+            isGRPC = block.isGRPC
+            inbound[handle].connection.link.session?.recycle(block)
         }
         outgoing.removeAll()
-        outgoing.append(.status, number: status)
-        outgoing.append(.contentType, "text/plain; charset=utf-8")
+        if isGRPC {
+            outgoing.append(.status, "200")
+            outgoing.append(.contentType, "application/grpc")
+            outgoing.append(.grpcStatus, number: reason.grpcStatus)
+            outgoing.append(.grpcMessage, Array("meshfed: \(reason.rawValue)".utf8))
+        } else {
+            outgoing.append(.status, number: status)
+            outgoing.append(.contentType, "text/plain; charset=utf-8")
+        }
         text.removeAll()
         text.append(Array(reason.rawValue.utf8))
         text.append("; dispatched=0")
         outgoing.append(.meshfedError, text)
         if status == 503 { outgoing.append(.retryAfter, "1") }
         let body = Array("meshfed: \(reason.rawValue)\n".utf8)
-        outgoing.append(.contentLength, number: body.count)
+        if !isGRPC { outgoing.append(.contentLength, number: body.count) }
         inbound[handle].connection.waitingSince = nil
-        inbound[handle].connection.link.session?.sendHead(stream, outgoing, .response, endStream: false)
-        inbound[handle].connection.link.session?.sendData(stream, body.span, endStream: true)
+        inbound[handle].connection.link.session?.sendHead(stream, outgoing, .response, endStream: isGRPC)
+        if !isGRPC { inbound[handle].connection.link.session?.sendData(stream, body.span, endStream: true) }
         countRefusedRequest(handle, status, reason)
         markInbound(handle)
     }

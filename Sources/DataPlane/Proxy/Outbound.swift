@@ -46,24 +46,47 @@ struct Outbound: ~Copyable {
     let expectation: Expectation
     /// The SNI: names of one service pinned to other clusters share a place in the pool, and no connection.
     let serverName: [UInt8]
-    let connectTimeout: Duration
+    let times: ConnectionTimes
+    /// When nothing new is put on it any more.
+    let expiry: Instant
+    /// TCP stands since then.
+    var connectedAt: Instant?
     /// At least one exchange was finished on it.
     var isReused = false
     /// When bytes last came.
     var lastHeard: Instant
+    /// What its peer did wrong was counted.
+    var isFaultNoted = false
     /// A PING of ours is unanswered since then.
     var pingedAt: Instant?
 
     init(
         _ connection: consuming UpstreamConnection, purpose: Purpose, expectation: Expectation, serverName: [UInt8],
-        connectTimeout: Duration
+        times: ConnectionTimes, tilt: UInt64
     ) {
         self.connection = connection
         self.purpose = purpose
         self.expectation = expectation
         self.serverName = serverName
         lastHeard = self.connection.lastActive
-        self.connectTimeout = connectTimeout
+        self.times = times
+        expiry = Self.expiry(from: self.connection.dialledAt, times.maximumAge, tilt: tilt)
+    }
+
+    /// The maximum age, give or take a tenth, so that connections that began together do not end together.
+    private static func expiry(from start: Instant, _ age: Duration, tilt: UInt64) -> Instant {
+        guard age > .zero else { return .distantFuture }
+        return start + age * 9 / 10 + age / 5 * Int(tilt & 0xFFFF) / 65_536
+    }
+
+    /// When it must have come further than it is; nil while there is no hurry.
+    var stepDeadline: Instant? {
+        switch connection.phase {
+        case .connecting: connectedAt.map { $0 + times.handshake } ?? connection.dialledAt + times.connect
+        // The receiver's word comes after its own next hop's.
+        case .header: connection.dialledAt + times.connect + times.handshake
+        case .http, .relay, .draining: nil
+        }
     }
 
     /// An exchange can be put on it now, and who answers is who the snapshot expects there by now.

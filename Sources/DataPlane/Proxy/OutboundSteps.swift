@@ -11,8 +11,9 @@ internal import Wire
 
 /// Step 5: connections to the next hop: found in the pool, dialled, established, read, closed.
 extension Worker {
-    /// HTTP/2 connections of one key; each carries up to the peer's stream limit.
-    private static let sharedLimit = 16
+    /// HTTP/2 connections of one key. Each carries up to the peer's stream limit, and peers may allow very few (an app that allows
+    /// 10 gets 2,560 calls at a time).
+    private static let sharedLimit = 256
     /// HTTP/1.1 connections of one key: each carries one exchange.
     private static let singleLimit = 1_024
     /// Exchanges that wait for one HTTP/2 connection to be established.
@@ -100,7 +101,7 @@ extension Worker {
         let connection = UpstreamConnection(transport, key: key, now: reactor.now)
         let element = Outbound(
             connection, purpose: purpose, expectation: target.expectation, serverName: target.serverName,
-            connectTimeout: target.connectTimeout)
+            times: target.times, tilt: random.next())
         guard let handle = outbound.insert(element) else { return .none }
         if purpose == .pooled { pool.add(handle, to: key) }
         try outbound[handle].connection.link.watch(
@@ -113,6 +114,7 @@ extension Worker {
         if !outbound[handle].connection.link.transport.isEstablished {
             do throws(TransportError) {
                 guard try outbound[handle].connection.link.transport.advance(&buffers, wall: reactor.wall) else {
+                    noteConnected(handle)
                     watchOutbound(handle)
                     return
                 }
@@ -133,6 +135,12 @@ extension Worker {
         if readiness.contains(.hangup), outbound.contains(handle) { outboundHungUp(handle) }
     }
 
+    private mutating func noteConnected(_ handle: Handle) {
+        if outbound[handle].connectedAt == nil, outbound[handle].connection.link.transport.isConnected {
+            outbound[handle].connectedAt = reactor.now
+        }
+    }
+
     /// Nobody reads the connection now: a reset ends it all the same.
     private mutating func outboundHungUp(_ handle: Handle) {
         guard let failure = outbound[handle].connection.link.hungUp(reactor) else { return }
@@ -143,6 +151,7 @@ extension Worker {
 
     /// Connected and, with TLS, verified: the identity decides whether anything is sent.
     private mutating func outboundEstablished(_ handle: Handle) {
+        noteConnected(handle)
         let peer = outbound[handle].connection.link.transport.peer
         if let peer, configuration?.trust.stillTrusts(peer) != true {
             closeOutbound(handle, .tls(reason: "no longer trusted", alert: nil))
@@ -180,10 +189,15 @@ extension Worker {
                 isHTTP2
                 ? HTTPSession.http2(role: .client, limits: limits, settings: .mesh, memory: memory)
                 : HTTPSession.http1(role: .client, limits: limits)
-            outbound[handle].connection.phase = .http
-            serveWaiting(handle)
+            // How many streams a peer that is not ours takes is known with its SETTINGS; what it would refuse is not sent.
+            if !isHTTP2 || outbound[handle].connection.key.use == .meshHTTP { startServing(handle) }
             markOutbound(handle)
         }
+    }
+
+    private mutating func startServing(_ handle: Handle) {
+        outbound[handle].connection.phase = .http
+        serveWaiting(handle)
     }
 
     private mutating func serveWaiting(_ handle: Handle) {
@@ -273,7 +287,9 @@ extension Worker {
                 let exchange = outbound[handle].connection.streams.owner(of: stream)
                 if exchanges.contains(exchange) { upstreamWritable(exchange) }
             case .goAway: startDraining(handle)
-            case .settings: outbound[handle].connection.sawSettings = true
+            case .settings:
+                outbound[handle].connection.sawSettings = true
+                if outbound[handle].connection.phase == .connecting { startServing(handle) }
             case .pong: break
             }
         }
@@ -345,6 +361,8 @@ extension Worker {
         guard outbound.contains(handle) else { return }
         let wasConnecting = outbound[handle].connection.phase == .connecting
         let sawSettings = outbound[handle].connection.sawSettings
+        noteOutboundFault(handle)
+        takeGlitches(.upstream, outbound[handle].connection.link.session?.takeGlitches() ?? [])
         if outbound[handle].connection.link.mustAbort { outbound[handle].connection.link.transport.abort() }
         pool.remove(handle, from: outbound[handle].connection.key)
         let purpose = outbound[handle].purpose
@@ -352,10 +370,14 @@ extension Worker {
         swap(&waiting, &outbound[handle].connection.waiting)
         let live = outbound[handle].connection.streams.all
         let isSecure = outbound[handle].connection.link.transport.isSecure
+        let address = outbound[handle].connection.key.address
+        let serverName = outbound[handle].serverName
         outbound.remove(handle)
         if error.isTLS {
             let side = metrics.intern(Array("upstream".utf8))
-            metrics.count(.handshakeFailures, side, metrics.intern(Array("tls".utf8)))
+            let word = Array("tls".utf8)
+            metrics.count(.handshakeFailures, side, metrics.intern(word))
+            writeFault("handshake_failure", .upstream, word, address, nil, serverName, error.description)
         }
         let cause = FailureCause(error, wasConnecting: wasConnecting, isUnanswered: isSecure && !sawSettings)
         switch purpose {

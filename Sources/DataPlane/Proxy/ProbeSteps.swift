@@ -79,7 +79,7 @@ extension Worker {
     private mutating func knock(_ knock: Outbound.Knock, at address: SocketAddress) {
         let target = Target(
             address: address, serverName: [], use: .plainTCP, expectation: .anybody, context: nil, isProxy: false,
-            isGateway: false, connectTimeout: Self.probeTime)
+            isGateway: false, times: .standard)
         do throws(SocketError) {
             let handle = try dial(target, key: key(target, route: 0), purpose: .knock(knock))
             if !outbound.contains(handle) { knocked(knock, isOpen: false) }

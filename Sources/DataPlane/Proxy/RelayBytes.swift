@@ -80,6 +80,7 @@ extension Worker {
             guard let parsed = try ProxyHeader.parse(outbound[connection].connection.early) else { return }
             header = parsed
         } catch {
+            noteUpstreamFault(Array("\(error.word)".utf8), of: connection)
             relayTryFailed(
                 relay,
                 FailureCause(reason: .upstreamProtocol, cause: .unreached, health: .status5xx, isDispatched: false))

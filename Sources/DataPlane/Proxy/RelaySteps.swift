@@ -87,6 +87,7 @@ extension Worker {
             guard let parsed = try ProxyHeader.parse(inbound[handle].connection.early) else { return }
             header = parsed
         } catch {
+            noteFault(.downstream, Array("\(error.word)".utf8), of: handle)
             closeInbound(handle, abort: true)
             return
         }
@@ -238,7 +239,7 @@ extension Worker {
     @discardableResult
     mutating func makeRelay(
         _ handle: Handle, _ destination: Destination, framing: Relay.Framing, plan: CandidateWalk.Plan,
-        caller: SPIFFEID, _ configuration: ProxyConfiguration, dispatches: Bool = true
+        caller: SPIFFEID?, _ configuration: ProxyConfiguration, dispatches: Bool = true
     ) -> Handle? {
         let now = reactor.now
         let trace = TraceContext.fresh(
@@ -253,7 +254,7 @@ extension Worker {
         }
         inbound[handle].relay = relay
         inbound[handle].connection.waitingSince = nil
-        knowCaller(handle, caller)
+        if let caller { knowCaller(handle, caller) }
         if dispatches { dispatchRelay(relay) }
         return relay
     }

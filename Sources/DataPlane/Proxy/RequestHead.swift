@@ -7,6 +7,8 @@ internal import Wire
 /// Writes the head of one try: what the app wrote, without what only the mesh may say, and what the next hop has to know.
 struct RequestHead {
     let isGateway: Bool
+    /// The next hop is reached by TLS.
+    let isSecure: Bool
     let ownID: SPIFFEID
     /// What a gateway adds to `meshfed-hops`.
     let hopName: [UInt8]
@@ -25,7 +27,8 @@ struct RequestHead {
         for index in 0..<exchange.head.count {
             switch exchange.head.name(at: index) {
             case .authority, .host, .traceparent, .grpcTimeout, .scheme, .xForwardedClientCert, .meshfedOrigin,
-                .meshfedHops, .meshfedDeadline, .meshfedAttempts, .meshfedAuthority, .meshfedError, .meshfedProbe:
+                .meshfedHops, .meshfedDeadline, .meshfedAttempts, .meshfedAuthority, .meshfedError, .meshfedHTTP,
+                .meshfedProbe:
                 continue
             case .other:
                 if exchange.head.isMeshfed(at: index)
@@ -37,7 +40,7 @@ struct RequestHead {
             default: head.append(copying: index, of: exchange.head)
             }
         }
-        head.append(.scheme, isProxyNext ? "https" : "http")
+        head.append(.scheme, isSecure ? "https" : "http")
         text.removeAll()
         trace.append(into: &text)
         head.append(.traceparent, text)
@@ -88,6 +91,7 @@ struct RequestHead {
             head.append(.meshfedHops, text)
         }
         head.append(.meshfedAttempts, number: exchange.attempts)
+        if destination.port.appProtocol == .auto { head.append(.meshfedHTTP, exchange.spokeHTTP2 ? "2" : "1") }
         if exchange.isProbe { head.append(.meshfedProbe, exchange.head.value(of: .meshfedProbe)) }
         if exchange.forwardsOrigin {
             head.append(.meshfedOrigin, exchange.head.value(of: .meshfedOrigin))

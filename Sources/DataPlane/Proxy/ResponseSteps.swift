@@ -108,8 +108,8 @@ extension Worker {
         for index in 0..<block.count {
             switch block.name(at: index) {
             case .meshfedError: if !believes || exchanges[exchange].wasDispatched { continue }
-            case .meshfedAttempts, .meshfedOrigin, .meshfedHops, .meshfedDeadline, .meshfedAuthority, .meshfedProbe,
-                .xForwardedClientCert:
+            case .meshfedAttempts, .meshfedOrigin, .meshfedHops, .meshfedDeadline, .meshfedAuthority, .meshfedHTTP,
+                .meshfedProbe, .xForwardedClientCert:
                 continue
             case .other:
                 if block.isMeshfed(at: index) || block.mappedName(at: index) == .xForwardedClientCert { continue }
@@ -148,12 +148,18 @@ extension Worker {
         let handle = exchanges[exchange].downstream
         if inbound.contains(handle) {
             let queued = inbound[handle].connection.link.session?.queued(exchanges[exchange].stream) ?? 0
-            if queued > Self.streamQueue { return }
+            if queued > Self.streamQueue {
+                exchanges[exchange].heldUpstream = min(exchanges[exchange].heldUpstream, reactor.now)
+                return
+            }
         }
+        let hasLagged = reactor.now > exchanges[exchange].heldUpstream + Self.lag
+        exchanges[exchange].heldUpstream = .distantFuture
         exchanges[exchange].owedUpstream = 0
         let connection = exchanges[exchange].upstream
         guard outbound.contains(connection) else { return }
-        outbound[connection].connection.link.session?.consume(exchanges[exchange].upstreamStream, owed)
+        outbound[connection].connection.link.session?.consume(
+            exchanges[exchange].upstreamStream, owed, lagged: hasLagged)
         markOutbound(connection)
     }
 
@@ -226,6 +232,11 @@ extension Worker {
             exchanges[exchange].started = false
         }
         if exchanges[exchange].responseEnded || exchanges[exchange].phase == .answered { return }
+        if exchanges[exchange].phase == .responding, case .reset(let code) = error {
+            exchanges[exchange].reason = .upstreamReset
+            // Its word passes: gRPC's callers get the status that they would get without us. But nobody repeats what has begun.
+            return cutShort(exchange, code: code == HTTP2Code.refusedStream ? HTTP2Code.internalError : code)
+        }
         let isUnanswered =
             outbound.contains(connection)
             && outbound[connection].connection.link.transport.isSecure && !outbound[connection].connection.sawSettings
@@ -309,10 +320,10 @@ extension Worker {
     }
 
     /// The answer broke off in the middle: the caller must see that.
-    mutating func cutShort(_ exchange: Handle) {
+    mutating func cutShort(_ exchange: Handle, code: UInt32 = HTTP2Code.internalError) {
         let handle = exchanges[exchange].downstream
         if inbound.contains(handle) {
-            inbound[handle].connection.link.session?.reset(exchanges[exchange].stream, code: HTTP2Code.internalError)
+            inbound[handle].connection.link.session?.reset(exchanges[exchange].stream, code: code)
             markInbound(handle)
         }
         finish(exchange)

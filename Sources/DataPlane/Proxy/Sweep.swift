@@ -11,8 +11,6 @@ internal import Wire
 
 /// What is looked at a few times per second: timeouts of connections, ended certificates, due probes.
 extension Worker {
-    /// Idle upstream HTTP connections are closed earlier than most servers do, so that a request rarely meets a closing one.
-    private static let upstreamIdle = Duration.seconds(60)
     /// HTTP/2 sessions are told the time this often, in seconds.
     private static let calmSeconds = 10
     /// One of our proxies that sent nothing for so long, with calls under way, is asked by PING; and again so long without an
@@ -42,6 +40,7 @@ extension Worker {
             let handle = inbound.handle(at: slot)
             if handle.isNone { continue }
             if isCalm {
+                takeGlitches(.downstream, inbound[handle].connection.link.session?.takeGlitches() ?? [])
                 inbound[handle].connection.link.calm(
                     Self.calmSeconds, isIdle: inbound[handle].connection.streams.isEmpty)
             }
@@ -55,8 +54,8 @@ extension Worker {
                 inbound[handle].connection.link.session?.goAway()
                 markInbound(handle)
             }
-            if let since = inbound[handle].connection.waitingSince, since + settings.headTimeout <= now,
-                inbound[handle].connection.streams.isEmpty
+            if let since = inbound[handle].connection.waitingSince, since + headersTimeout(handle) <= now,
+                inbound[handle].connection.streams.isEmpty || inbound[handle].connection.link.isInHead
             {
                 headTimedOut(handle)
                 continue
@@ -77,6 +76,14 @@ extension Worker {
         }
     }
 
+    /// The service's, where the SNI names one.
+    private func headersTimeout(_ handle: Handle) -> Duration {
+        guard inbound[handle].entry == .mesh, let destination = inbound[handle].destination else {
+            return settings.headTimeout
+        }
+        return destination.traffic.headersTimeout
+    }
+
     /// The peer did not say in time what it wants.
     private mutating func headTimedOut(_ handle: Handle) {
         if inbound[handle].connection.phase == .http {
@@ -87,6 +94,7 @@ extension Worker {
             drainInbound(handle)
             markInbound(handle)
         } else {
+            noteFault(.downstream, Array("timeout".utf8), of: handle)
             closeInbound(handle, abort: false)
         }
     }
@@ -97,6 +105,7 @@ extension Worker {
             let handle = outbound.handle(at: slot)
             if handle.isNone { continue }
             if isCalm {
+                takeGlitches(.upstream, outbound[handle].connection.link.session?.takeGlitches() ?? [])
                 outbound[handle].connection.link.calm(
                     Self.calmSeconds, isIdle: outbound[handle].connection.streams.isEmpty)
             }
@@ -115,16 +124,21 @@ extension Worker {
             }
             switch outbound[handle].connection.phase {
             case .connecting, .header:
-                if outbound[handle].connection.dialledAt + outbound[handle].connectTimeout <= now {
+                if let deadline = outbound[handle].stepDeadline, deadline <= now {
                     closeOutbound(handle, .socket(SocketError(code: 110, operation: "connect")))
                 }
             case .http:
                 let generation = outbound[handle].connection.key.generation
                 // Plain connections have none.
                 let isOld = generation != 0 && generation != configuration?.generation
-                let wait = pressure >= .lean ? Self.leanIdle : Self.upstreamIdle
-                let isIdle = outbound[handle].connection.lastActive + wait <= now || isOld
-                if outbound[handle].connection.streams.isEmpty, isIdle { retire(handle) }
+                let wait =
+                    pressure >= .lean ? min(Self.leanIdle, outbound[handle].times.idle) : outbound[handle].times.idle
+                let idleEnd = outbound[handle].connection.lastActive + wait
+                if outbound[handle].connection.streams.isEmpty {
+                    if isOld || idleEnd <= now || outbound[handle].expiry <= now { retire(handle) }
+                } else if outbound[handle].expiry <= now {
+                    startDraining(handle)
+                }
             case .draining: if outbound[handle].connection.streams.isEmpty { retire(handle) }
             case .relay: break
             }

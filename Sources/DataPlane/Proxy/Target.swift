@@ -16,11 +16,11 @@ final class Target: Sendable {
     let isProxy: Bool
     /// Behind it is another gateway's decision: the call carries an origin assertion.
     let isGateway: Bool
-    let connectTimeout: Duration
+    let times: ConnectionTimes
 
     init(
         address: SocketAddress, serverName: [UInt8], use: PoolKey.Use, expectation: Expectation, context: TLSContext?,
-        isProxy: Bool, isGateway: Bool, connectTimeout: Duration
+        isProxy: Bool, isGateway: Bool, times: ConnectionTimes
     ) {
         self.address = address
         self.serverName = serverName
@@ -29,7 +29,7 @@ final class Target: Sendable {
         self.context = context
         self.isProxy = isProxy
         self.isGateway = isGateway
-        self.connectTimeout = connectTimeout
+        self.times = times
     }
 }
 
@@ -76,10 +76,32 @@ struct TargetCache: ~Copyable {
     }
 }
 
+/// How long the steps of a connection to the next hop may take (TrafficPolicy).
+struct ConnectionTimes {
+    /// TCP connect.
+    let connect: Duration
+    /// TLS, and the first SETTINGS where they are waited for.
+    let handshake: Duration
+    /// Without an exchange.
+    let idle: Duration
+    /// Until nothing new is put on it; zero: no limit.
+    let maximumAge: Duration
+
+    init(_ traffic: TrafficSettings) {
+        connect = traffic.connectTimeout
+        handshake = traffic.handshakeTimeout
+        idle = traffic.connectionIdleTimeout
+        maximumAge = traffic.maximumConnectionAge
+    }
+
+    /// What no service's policy says: probes.
+    static var standard: ConnectionTimes { ConnectionTimes(TrafficSettings()) }
+}
+
 extension ProxyConfiguration {
     /// The target of a candidate of this configuration's table; nil when an address cannot be dialled.
     func target(_ candidate: Candidate, _ destination: Destination, http: Bool, prefersHTTP2: Bool) -> Target? {
-        let timeout = destination.traffic.connectTimeout
+        let times = ConnectionTimes(destination.traffic)
         switch candidate.kind {
         case .endpoint(let service, let index, _):
             guard let address = endpointAddresses[service][index] else { return nil }
@@ -88,7 +110,7 @@ extension ProxyConfiguration {
                 return Target(
                     address: address, serverName: destination.serverName, use: http ? .meshHTTP : .meshTCP,
                     expectation: .workload(endpoint.identity), context: http ? meshHTTP : meshTCP, isProxy: true,
-                    isGateway: false, connectTimeout: timeout)
+                    isGateway: false, times: times)
             }
             guard let port = endpoint.targetPorts[destination.port.port] else { return nil }
             let app = address.withPort(port)
@@ -98,43 +120,43 @@ extension ProxyConfiguration {
                 let use: PoolKey.Use = !http ? .plainTCP : prefersHTTP2 ? .plainHTTP2 : .plainHTTP1
                 return Target(
                     address: app, serverName: [], use: use, expectation: .anybody, context: nil, isProxy: false,
-                    isGateway: false, connectTimeout: timeout)
+                    isGateway: false, times: times)
             case .mutual:
                 return Target(
                     address: app, serverName: destination.serverName,
                     use: !http ? .mutualTCP : prefersHTTP2 ? .mutualHTTP2 : .mutualHTTP1,
                     expectation: .workload(endpoint.identity),
                     context: !http ? mutualTCP : prefersHTTP2 ? mutualHTTP2 : mutualHTTP1, isProxy: false,
-                    isGateway: false, connectTimeout: timeout)
+                    isGateway: false, times: times)
             case .simple(let roots):
                 let use: PoolKey.Use = !http ? .simpleTCP : prefersHTTP2 ? .simpleHTTP2 : .simpleHTTP1
                 guard let context = simple(roots, use) else { return nil }
                 return Target(
                     address: app, serverName: destination.meshName, use: use,
-                    expectation: .anybody, context: context, isProxy: false, isGateway: false, connectTimeout: timeout)
+                    expectation: .anybody, context: context, isProxy: false, isGateway: false, times: times)
             }
         case .localGateway(let index):
-            return gateway(gatewayAddresses[index], ownDomain, destination.serverName, http, timeout)
+            return gateway(gatewayAddresses[index], ownDomain, destination.serverName, http, times)
         case .remoteGateway(let member, let gateway, _):
             return self.gateway(
                 gatewayAddresses[memberBase[member] + gateway], table.snapshot.members[member].trustDomain,
-                destination.serverName, http, timeout)
+                destination.serverName, http, times)
         }
     }
 
     private func gateway(
-        _ address: SocketAddress?, _ domain: TrustDomain, _ serverName: [UInt8], _ http: Bool, _ timeout: Duration
+        _ address: SocketAddress?, _ domain: TrustDomain, _ serverName: [UInt8], _ http: Bool, _ times: ConnectionTimes
     ) -> Target? {
         guard let address else { return nil }
         return Target(
             address: address, serverName: serverName, use: http ? .meshHTTP : .meshTCP,
             expectation: .gateway(domain), context: http ? meshHTTP : meshTCP, isProxy: true, isGateway: true,
-            connectTimeout: timeout)
+            times: times)
     }
 
     /// Where a health probe goes: HTTP/2 to a mesh endpoint or a gateway; nil for what is only connected to.
     func probeTarget(_ what: Health.ProbeTarget.What) -> Target? {
-        let timeout = Duration.seconds(2)
+        let times = ConnectionTimes.standard
         switch what {
         case .endpoint(let service, let index, _):
             guard service < endpointAddresses.count, index < endpointAddresses[service].count,
@@ -147,12 +169,12 @@ extension ProxyConfiguration {
             return Target(
                 address: address, serverName: Array(name.utf8), use: .meshHTTP,
                 expectation: .workload(endpoint.identity),
-                context: meshHTTP, isProxy: true, isGateway: false, connectTimeout: timeout)
+                context: meshHTTP, isProxy: true, isGateway: false, times: times)
         case .gateway(let index):
             guard index < gatewayAddresses.count else { return nil }
             let member = table.gateways[index].member
             let domain = member < 0 ? ownDomain : table.snapshot.members[member].trustDomain
-            return gateway(gatewayAddresses[index], domain, probeServerNames[index], true, timeout)
+            return gateway(gatewayAddresses[index], domain, probeServerNames[index], true, times)
         }
     }
 

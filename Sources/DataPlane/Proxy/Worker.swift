@@ -24,6 +24,7 @@ package struct Worker: ~Copyable {
         case outbound
         case exchange
         case tick
+        case arrival
     }
 
     /// How often timeouts that need no precision are looked at, and due probes sent.
@@ -48,6 +49,9 @@ package struct Worker: ~Copyable {
     var outbound: Slab<Outbound>
     var exchanges: Slab<Exchange>
     var relays: Slab<Relay>
+    var arrivals: Slab<Arrival>
+    /// One for each service that the workload has served in plaintext: few.
+    var plaintext: [PlaintextCount] = []
     var pool = ConnectionPool()
     var targets = TargetCache()
     var health: Health
@@ -57,6 +61,7 @@ package struct Worker: ~Copyable {
     var metrics = WorkerMetrics()
     var labels: RouteLabels?
     var log: AccessLog
+    var faults = FaultGate()
     var random: RandomBits
     var dirtyInbound: [Handle] = []
     var dirtyOutbound: [Handle] = []
@@ -96,9 +101,11 @@ package struct Worker: ~Copyable {
         outbound = Slab(capacity: settings.maximumConnections)
         exchanges = Slab(capacity: settings.maximumExchanges)
         relays = Slab(capacity: settings.maximumConnections)
+        arrivals = Slab(capacity: settings.capturesInbound ? settings.maximumConnections : 1)
         health = Health(probesIdle: settings.isGateway)
         log = AccessLog(format: settings.logFormat)
         random = RandomBits(seed: settings.sampleSeed)
+        buffers.chains.certificates = settings.knownCertificates
     }
 
     /// Adds a listening socket; `role` is an index into `WorkerSettings.entries`.
@@ -141,6 +148,7 @@ package struct Worker: ~Copyable {
         case .listener: acceptAll(token.handle)
         case .inbound: inboundReady(token.handle, readiness)
         case .outbound: outboundReady(token.handle, readiness)
+        case .arrival: judgeArrival(token.handle, isLate: false)
         case .exchange, .tick, .none: break
         }
     }
@@ -148,6 +156,7 @@ package struct Worker: ~Copyable {
     private mutating func expired(_ token: Token) {
         switch Kind(rawValue: token.kind) {
         case .exchange: exchangeTimer(token.handle)
+        case .arrival: judgeArrival(token.handle, isLate: true)
         case .tick:
             sweep()
             scheduleTick()
@@ -168,12 +177,14 @@ package struct Worker: ~Copyable {
             case .drain: drain(takesBacklog: true)
             case .handOver: drain(takesBacklog: false)
             case .memory(let beside): memoryBeside = beside
+            case .hold(let instant): reactor.hold(at: instant)
+            case .drainInbound: drainInbound()
             case .report(let answer):
                 answer(
                     WorkerReport(
                         metrics: metrics.snapshot(), connections: inbound.count, exchanges: exchanges.count,
                         unhealthy: health.unhealthyEndpoints(), healthChanges: health.changes,
-                        generation: configuration?.generation ?? 0, pressure: pressure))
+                        generation: configuration?.generation ?? 0, pressure: pressure, plaintext: plaintext))
             }
         }
     }
@@ -242,6 +253,21 @@ package struct Worker: ~Copyable {
             case .handshake where inbound[handle].connection.acceptedAt + Self.lateHandshake > reactor.now: break
             case .handshake, .detect, .header: closeInbound(handle, abort: false)
             case .relay, .closing: break
+            }
+        }
+    }
+
+    /// What comes to the app is drained; its own calls go on until it has ended.
+    private mutating func drainInbound() {
+        for handle in listeners.handles where settings.entries[listeners[handle].role].isInbound {
+            listeners.remove(handle)
+        }
+        for handle in inbound.handles where inbound.contains(handle) && inbound[handle].entry.isInbound {
+            if inbound[handle].connection.link.isHTTP {
+                inbound[handle].connection.link.session?.goAway()
+                markInbound(handle)
+            } else if inbound[handle].connection.phase != .relay {
+                closeInbound(handle, abort: false)
             }
         }
     }

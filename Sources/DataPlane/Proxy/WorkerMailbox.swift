@@ -9,12 +9,16 @@ package enum WorkerLetter: Sendable {
     case configure(ProxyConfiguration)
     /// A connection that another worker accepted; the descriptor is the receiver's to close.
     case adopt(descriptor: Int32, role: Int, peer: SocketAddress?)
+    /// As `drain`, for what comes to the app; what the app itself calls goes on.
+    case drainInbound
     /// No new connections, GOAWAY to all, end when the last one is gone or the grace period is over.
     case drain
     /// As `drain`, but another process has the listeners: what waits on them is its.
     case handOver
     /// Memory that counts against the limit beside the resident one: what the kernel holds for the process's sockets.
     case memory(beside: Int)
+    /// Time stands still there: what a timeout does shows without waiting for it.
+    case hold(Instant)
     /// Answer with a report, on the worker's thread.
     case report(@Sendable (WorkerReport) -> Void)
 }
@@ -28,6 +32,8 @@ package struct WorkerReport: Sendable {
     package let healthChanges: UInt64
     package let generation: UInt32
     package let pressure: MemoryPressure
+    /// What came without an identity, by service.
+    package let plaintext: [PlaintextCount]
 }
 
 /// The only way into a worker from other threads.

@@ -59,6 +59,8 @@ package struct Reactor: ~Copyable {
     private var ready = 0
     private var next = 0
     private var timers: TimerWheel
+    /// The time, where it is not the kernel's.
+    private var heldTime: Instant?
     /// CLOCK_BOOTTIME, read once per turn.
     package private(set) var now: Instant
     /// The wall clock, read once per turn.
@@ -96,12 +98,18 @@ package struct Reactor: ~Copyable {
     /// Nothing happens for a timer that fired or was cancelled.
     package mutating func cancel(_ timer: TimerWheel.Timer) { timers.cancel(timer) }
 
+    /// From now on it is `instant`, until told otherwise: timeouts are tested without waiting for them.
+    package mutating func hold(at instant: Instant) {
+        heldTime = instant
+        now = instant
+    }
+
     /// Sleeps until something is ready, a timer is due, or `limit` is reached (nil: a second at the most), then reads the clocks.
     package mutating func turn(until limit: Instant? = nil) {
         var wake = now.nanoseconds.addingReportingOverflow(Self.longestWait).partialValue
         if let limit { wake = min(wake, limit.nanoseconds) }
         if let timer = timers.nextWake() { wake = min(wake, timer) }
-        let start = clinux_boottime()
+        let start = heldTime?.nanoseconds ?? clinux_boottime()
         // Rounded up: waking a moment early would spin.
         let wait = wake <= start ? 0 : (wake - start + 999_999) / 1_000_000
         let room = Int32(events.count)
@@ -112,7 +120,7 @@ package struct Reactor: ~Copyable {
         }
         ready = max(0, Int(count))
         next = 0
-        now = Instant(nanoseconds: clinux_boottime())
+        now = heldTime ?? Instant(nanoseconds: clinux_boottime())
         let nanoseconds = clinux_walltime_nanoseconds()
         wall = WallTime(seconds: nanoseconds / 1_000_000_000)
         wallMilliseconds = Int(nanoseconds % 1_000_000_000 / 1_000_000)

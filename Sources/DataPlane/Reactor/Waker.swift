@@ -66,6 +66,14 @@ package enum Machine {
         return quota > 0 ? min(affinity, quota) : affinity
     }
 
+    /// Every socket made from now on carries this mark; EPERM without CAP_NET_ADMIN. Before any thread.
+    package static func useMark(_ mark: UInt32) throws(SocketError) {
+        _ = try checked(clinux_use_mark(mark), "mark sockets")
+    }
+
+    /// Gives free memory of the heap back to the kernel: after much was built and let go.
+    package static func trim() { clinux_trim() }
+
     /// Raises the limit of open files to what the system allows; the new limit.
     @discardableResult
     package static func raiseDescriptorLimit() -> Int { Int(clinux_raise_descriptor_limit()) }
@@ -81,8 +89,6 @@ package enum Machine {
     /// Resident memory of the process in bytes.
     package static var residentMemory: Int { Int(clinux_resident_memory()) }
     package static var openDescriptors: Int { Int(clinux_open_descriptors()) }
-    /// Gives memory that was freed back to the kernel; takes milliseconds.
-    package static func trimMemory() { clinux_trim_memory() }
 
     /// Moments outside any loop: start-up only.
     package static var boottime: UInt64 { clinux_boottime() }

@@ -1,7 +1,7 @@
 /// Why a connection ends: the peer (or a limit) made it impossible to go on. `produce` still gives the last answer or
 /// GOAWAY that has to be written before the close.
 package struct HTTPFailure: Error, Equatable, Sendable {
-    package enum Reason: Sendable {
+    package enum Reason: String, Sendable {
         /// The bytes are not HTTP, or not the HTTP that meshfed accepts.
         case malformed
         /// Content-Length and Transfer-Encoding, or one of them twice: request smuggling.
@@ -13,7 +13,6 @@ package struct HTTPFailure: Error, Equatable, Sendable {
         case unsupportedVersion
         case unsupportedCoding
         case unsupportedMethod
-        case unsupportedUpgrade
         /// The peer closed in the middle of a message.
         case truncated
         /// A response without a request.

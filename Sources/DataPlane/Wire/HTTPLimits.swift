@@ -24,6 +24,9 @@ package struct HTTPLimits: Sendable {
     package var isSecure = true
     /// HTTP/1.1 CONNECT becomes a head event; the session turns raw with `enterTunnel`.
     package var allowsConnect = false
+    /// A request to change to another protocol (Upgrade, extended CONNECT) becomes a head event with `:protocol`: once it
+    /// is answered with 101, both bodies are opaque bytes. Else HTTP/1.1 ignores the wish and HTTP/2 answers 405.
+    package var allowsUpgrade = false
 
     package init() {}
 }

@@ -134,8 +134,10 @@ package struct HTTPSession: ~Copyable {
     }
 
     /// Body bytes of `data` events have been passed on or dropped: the peer may send as many again.
-    package mutating func consume(_ stream: StreamID, _ count: Int) {
-        two?.value.consume(stream, count)
+    ///
+    /// - Parameter lagged: whoever takes them was slow: the stream's window does not grow.
+    package mutating func consume(_ stream: StreamID, _ count: Int, lagged: Bool = false) {
+        two?.value.consume(stream, count, lagged: lagged)
         one?.value.consume(stream, count)
     }
 
@@ -177,6 +179,18 @@ package struct HTTPSession: ~Copyable {
             case .some(let session): return session.value.hasOutput
             case .none: return false
             }
+        }
+    }
+
+    /// True once, when the peer is to be told by FIN (behind the output) that our direction has ended, while it may go on:
+    /// an upgraded connection of HTTP/1.1, client side.
+    package mutating func takeOutputEnd() -> Bool { one?.value.takeOutputEnd() ?? false }
+
+    /// HTTP/2: a head has begun and is not complete.
+    package var isInHead: Bool {
+        switch two {
+        case .some(let session): return session.value.isInHead
+        case .none: return false
         }
     }
 
@@ -246,6 +260,17 @@ package struct HTTPSession: ~Copyable {
 
     /// Tells that time went by (at any interval): floods are judged by rate.
     package mutating func pass(seconds: Int) { two?.value.pass(seconds: seconds) }
+
+    /// HTTP/2: the glitch whose flood ended the connection.
+    package var flood: HTTP2Glitch? {
+        switch two {
+        case .some(let session): return session.value.flood
+        case .none: return nil
+        }
+    }
+
+    /// HTTP/2: the glitches since the last time, for the metrics.
+    package mutating func takeGlitches() -> [(kind: HTTP2Glitch, count: Int)] { two?.value.takeGlitches() ?? [] }
 
     /// Gives back the memory that an idle connection does not need.
     package mutating func shrink() {

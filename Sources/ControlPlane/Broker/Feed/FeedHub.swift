@@ -62,7 +62,7 @@ final class FeedHub {
         }
         switch frame {
         case .hello(let hello): greet(subscriber, hello)
-        case .ack, .health, .draining, .keepalive:
+        case .ack, .health, .draining, .keepalive, .plaintext:
             guard subscriber.hello != nil else {
                 return end(subscriber, .invalidArgument, "the first frame is not Hello")
             }
@@ -101,6 +101,8 @@ final class FeedHub {
             if case .sidecar(let workload)? = subscriber.hello?.role, !isServed(workload) {
                 broker.health.draining(workload)
             }
+        case .plaintext(let since, let counts):
+            if subscriber.gateway == nil { subscriber.plaintext = (since, counts) }
         case .keepalive, .hello: return
         }
     }

@@ -15,7 +15,8 @@ struct HTTP1Facts {
     var saysClose = false
     var saysKeepAlive = false
     var saysUpgrade = false
-    var wantsOtherUpgrade = false
+    /// Server: the request asks for another protocol. Client: so did ours.
+    var isUpgrade = false
     var acceptsTrailers = false
     var bytes = 0
     var fields = 0
@@ -55,6 +56,8 @@ struct HTTP1Parser: ~Copyable {
     private var skippedEmptyLine = false
     private var interim = 0
     private var nominated = ByteBuffer()
+    /// The protocol that an upgrade asks for, in lower case.
+    private(set) var upgrade = ByteBuffer()
 
     init(role: HTTPRole, limits: HTTPLimits) {
         self.role = role
@@ -63,11 +66,12 @@ struct HTTP1Parser: ~Copyable {
     }
 
     /// Starts on the next message of this connection.
-    mutating func begin(stream: StreamID, isHead: Bool = false) {
+    mutating func begin(stream: StreamID, isHead: Bool = false, isUpgrade: Bool = false) {
         self.stream = stream
         phase = .startLine
         facts = HTTP1Facts()
         facts.isHead = isHead
+        facts.isUpgrade = isUpgrade
         headIsComplete = false
         skippedEmptyLine = false
         interim = 0
@@ -82,7 +86,10 @@ struct HTTP1Parser: ~Copyable {
         cursor = 0
     }
 
-    /// Client: the peer closed. True when that was the end of the body.
+    /// Server: the upgrade was granted; what comes is opaque until the peer's end.
+    mutating func switchProtocols() { if phase == .raw { phase = .untilClose } }
+
+    /// The peer closed. True when that was the end of the body.
     mutating func endByClose(_ events: inout EventList) -> Bool {
         guard phase == .untilClose else { return false }
         end(&events)
@@ -165,6 +172,7 @@ struct HTTP1Parser: ~Copyable {
             return
         }
         let isHead = facts.isHead
+        let isUpgrade = facts.isUpgrade
         facts = HTTP1Facts()
         nominated.removeAll()
         block.removeAll()
@@ -174,6 +182,7 @@ struct HTTP1Parser: ~Copyable {
         case .client:
             facts = try HTTP1StartLine.response(line, &block)
             facts.isHead = isHead
+            facts.isUpgrade = isUpgrade
         }
         phase = .fields
     }
@@ -210,7 +219,7 @@ struct HTTP1Parser: ~Copyable {
         case .connection:
             try connection(value)
         case .upgrade:
-            if !value.equalsIgnoringCase("h2c") { facts.wantsOtherUpgrade = true }
+            if role == .server { block.append(known, value) }
         case .keepAlive, .proxyConnection, .http2Settings:
             break
         case .te:
@@ -322,8 +331,10 @@ struct HTTP1Parser: ~Copyable {
 
     private mutating func endRequest(_ heads: inout HeadQueue, _ events: inout EventList) throws(HTTPFailure) {
         if !facts.isVersion10, !facts.sawHost { throw HTTPFailure(.badHost) }
-        if facts.saysUpgrade, facts.wantsOtherUpgrade { throw HTTPFailure(.unsupportedUpgrade, status: 501) }
-        if facts.isConnect {
+        readUpgrade(&heads.building)
+        if facts.isUpgrade {
+            phase = .raw
+        } else if facts.isConnect {
             if facts.isChunked || facts.length != nil { throw HTTPFailure(.malformed) }
             if !limits.allowsConnect { throw HTTPFailure(.unsupportedMethod, status: 405) }
             phase = .raw
@@ -340,7 +351,39 @@ struct HTTP1Parser: ~Copyable {
         events.append(.head(stream, .request, endStream: phase == .done))
     }
 
+    /// A wish for another protocol that can be granted: one name, in a GET without a body. Every other is ignored, as a
+    /// server may (RFC 9110 7.8): h2c and TLS are told to the first hop only, and lists leave the choice to us.
+    private mutating func readUpgrade(_ block: inout HeaderBlock) {
+        guard let index = block.first(.upgrade) else { return }
+        if limits.allowsUpgrade, facts.saysUpgrade, !facts.isVersion10, !facts.isChunked, (facts.length ?? 0) == 0,
+            block.next(.upgrade, from: index + 1) == nil, takeUpgrade(block.value(at: index)),
+            block.value(of: .method).equals("GET")
+        {
+            facts.isUpgrade = true
+            block.append(.protocol, upgrade.bytes)
+            block.remove(.contentLength)
+        }
+        block.remove(.upgrade)
+    }
+
+    private mutating func takeUpgrade(_ name: Span<UInt8>) -> Bool {
+        guard name.isToken, !name.equalsIgnoringCase("h2c") else { return false }
+        upgrade.removeAll()
+        for index in 0..<name.count { upgrade.append(name[index].lowercased) }
+        return true
+    }
+
     private mutating func endResponse(_ heads: inout HeadQueue, _ events: inout EventList) throws(HTTPFailure) {
+        if facts.status == 101, facts.isUpgrade {
+            heads.building.remove(.contentLength)
+            phase = .untilClose
+            headIsComplete = true
+            heads.commit()
+            events.append(.head(stream, .response, endStream: false))
+            return
+        }
+        // To go on in HTTP with 2xx is to decline, and on a leg of HTTP/2 it would read as consent (RFC 8441 5).
+        if facts.isUpgrade, facts.status >= 200, facts.status < 300 { throw HTTPFailure(.malformed) }
         if facts.status < 200 {
             interim += 1
             guard facts.status != 101, interim <= limits.interimResponses else { throw HTTPFailure(.malformed) }

@@ -38,6 +38,7 @@ package struct HTTP1Session: ~Copyable {
     private var isLast = false
     private var isInputEnded = false
     private var isTunnel = false
+    private var owesEnd = false
     private var isOver = false
     /// The end must be visible as a cut, not as a clean close: no close_notify, RST.
     package private(set) var mustAbort = false
@@ -90,7 +91,8 @@ package struct HTTP1Session: ~Copyable {
         stream = parser.stream
         sending = .nothing
         if parser.facts.isConnect { isLast = true }
-        if parser.facts.saysClose || parser.facts.isVersion10 { isLast = true }
+        // What follows a wish for another protocol is never read as a request, whatever the answer (HOSTILE 47).
+        if parser.facts.saysClose || parser.facts.isVersion10 || parser.facts.isUpgrade { isLast = true }
     }
 
     package mutating func receiveEnd() throws(HTTPFailure) {
@@ -182,18 +184,22 @@ package struct HTTP1Session: ~Copyable {
         let framing: HTTP1Writer.Framing
         if endStream {
             framing = length == nil ? .none : .length(0)
+        } else if request.contains(.protocol) {
+            framing = .tunnel
         } else if let length {
             framing = .length(length)
         } else {
             framing = .chunked
         }
+        if framing == .tunnel { isLast = true }
         guard HTTP1Writer.request(request, framing, to: &head) else {
             head.removeAll()
             throw HTTPFailure(.malformed)
         }
         stream = stream < 0 ? 1 : stream &+ 2
         if stream > .max - 4 { isLast = true }
-        parser.begin(stream: stream, isHead: request.value(of: .method).equals("HEAD"))
+        parser.begin(
+            stream: stream, isHead: request.value(of: .method).equals("HEAD"), isUpgrade: framing == .tunnel)
         isOpen = true
         headSent = true
         send(framing, endStream: endStream)
@@ -216,10 +222,29 @@ package struct HTTP1Session: ~Copyable {
         if framing == .close { isLast = true }
         if case .none = framing, let length = block.value(of: .contentLength).decimal, keepsLength(status) {
             HTTP1Writer.response(block, status, .length(length), close: isLast, to: &head)
+        } else if framing == .tunnel {
+            writeSwitch(block, status)
         } else {
             HTTP1Writer.response(block, status, framing, close: isLast, to: &head)
         }
         send(framing, endStream: endStream || framing == .none)
+        if framing == .tunnel { switchProtocols() }
+    }
+
+    /// The head stands in a local meanwhile: the parser's span would keep all of self from changing.
+    private mutating func writeSwitch(_ block: borrowing HeaderBlock, _ status: Int) {
+        var out = ByteBuffer()
+        swap(&out, &head)
+        HTTP1Writer.response(block, status, .tunnel, close: false, upgrade: parser.upgrade.bytes, to: &out)
+        swap(&out, &head)
+    }
+
+    /// What came behind the request belongs to the other protocol.
+    private mutating func switchProtocols() {
+        parser.switchProtocols()
+        // Opaque bytes cannot be malformed.
+        try? pump()
+        if isInputEnded { _ = parser.endByClose(&events) }
     }
 
     /// Answers to HEAD and 304 tell the length that a body would have had.
@@ -228,6 +253,7 @@ package struct HTTP1Session: ~Copyable {
     private func answerFraming(
         _ block: borrowing HeaderBlock, _ status: Int, endStream: Bool
     ) -> HTTP1Writer.Framing {
+        if status == 101, parser.facts.isUpgrade { return .tunnel }
         if parser.facts.isHead || status == 204 || status == 304 || status < 200 { return .none }
         if endStream { return .length(0) }
         if let length = block.value(of: .contentLength).decimal { return .length(length) }
@@ -284,6 +310,7 @@ package struct HTTP1Session: ~Copyable {
         case .ending(let framing):
             write(framing, into: &output, upTo: limit)
             guard body.isEmpty else { return }
+            if framing == .tunnel, role == .client { owesEnd = true }
             if framing == .chunked {
                 output.append("0\r\n")
                 output.append(tail.bytes)
@@ -308,6 +335,12 @@ package struct HTTP1Session: ~Copyable {
             aboveLow = false
             events.append(.writable(stream))
         }
+    }
+
+    /// True once: our direction of another protocol's bytes has ended, and FIN says so, behind what was produced.
+    package mutating func takeOutputEnd() -> Bool {
+        defer { owesEnd = false }
+        return owesEnd
     }
 
     package var hasOutput: Bool {

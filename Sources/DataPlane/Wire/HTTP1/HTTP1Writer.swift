@@ -10,6 +10,8 @@ enum HTTP1Writer {
         case chunked
         /// The connection ends with it (peers of HTTP/1.0).
         case close
+        /// Another protocol's bytes, both ways, until the connections end.
+        case tunnel
     }
 
     /// False when the request cannot be said in HTTP/1.1 without changing it.
@@ -35,6 +37,7 @@ enum HTTP1Writer {
             }
         case .length(let count): length(count, to: &out)
         case .chunked: out.append("transfer-encoding: chunked\r\n")
+        case .tunnel: upgrade(block.value(of: .protocol), to: &out)
         case .close: return false
         }
         if block.value(of: .te).equalsIgnoringCase("trailers") { out.append("te: trailers\r\nconnection: te\r\n") }
@@ -43,7 +46,8 @@ enum HTTP1Writer {
     }
 
     static func response(
-        _ block: borrowing HeaderBlock, _ status: Int, _ framing: Framing, close: Bool, to out: inout ByteBuffer
+        _ block: borrowing HeaderBlock, _ status: Int, _ framing: Framing, close: Bool,
+        upgrade name: Span<UInt8> = Span(), to out: inout ByteBuffer
     ) {
         statusLine(status, to: &out)
         fields(block, to: &out)
@@ -51,6 +55,7 @@ enum HTTP1Writer {
         case .none, .close: break
         case .length(let count): length(count, to: &out)
         case .chunked: out.append("transfer-encoding: chunked\r\n")
+        case .tunnel: upgrade(name, to: &out)
         }
         out.append(close ? "connection: close\r\n\r\n" : "\r\n")
     }
@@ -118,6 +123,12 @@ enum HTTP1Writer {
         out.append("\r\n")
     }
 
+    private static func upgrade(_ name: Span<UInt8>, to out: inout ByteBuffer) {
+        out.append("connection: upgrade\r\nupgrade: ")
+        out.append(name)
+        out.append("\r\n")
+    }
+
     private static func length(_ count: Int, to out: inout ByteBuffer) {
         out.append("content-length: ")
         out.append(decimal: count)
@@ -127,6 +138,7 @@ enum HTTP1Writer {
     private static func phrase(_ status: Int) -> StaticString {
         switch status {
         case 100: "Continue"
+        case 101: "Switching Protocols"
         case 103: "Early Hints"
         case 200: "OK"
         case 201: "Created"

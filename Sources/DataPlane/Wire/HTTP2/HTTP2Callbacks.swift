@@ -50,11 +50,9 @@ enum HTTP2Callbacks {
             if isUnwanted { _ = unsafe nghttp2_session_consume(session, id, count) }
             return 0
         }
-        unsafe nghttp2_session_callbacks_set_on_stream_close_callback(table) { session, id, code, user in
+        unsafe nghttp2_session_callbacks_set_on_stream_close_callback(table) { _, id, code, user in
             guard let cell = unsafe user?.assumingMemoryBound(to: HTTP2Inbox.self) else { return 0 }
-            let owed = unsafe cell.pointee.close(id, code)
-            // Else the connection's window leaks with every stream that ends before its body is drained.
-            if owed > 0 { _ = unsafe nghttp2_session_consume_connection(session, owed) }
+            unsafe cell.pointee.close(id, code)
             return 0
         }
         unsafe nghttp2_session_callbacks_set_on_frame_recv_callback(table) { _, frame, user in
@@ -152,33 +150,37 @@ private func received(_ inbox: inout HTTP2Inbox, _ frame: UnsafePointer<nghttp2_
     case NGHTTP2_HEADERS:
         inbox.endHead(header.stream_id, endStream: isEnd)
     case NGHTTP2_DATA:
-        if isEnd { inbox.endBody(header.stream_id) } else if header.length == 0 { inbox.glitches.emptyData.spend() }
+        // Padding is no body (6.1); its length counts the byte that says it.
+        let isEmpty = unsafe header.length <= frame.pointee.data.padlen
+        if isEnd { inbox.endBody(header.stream_id) } else if isEmpty { inbox.glitches.spend(.emptyData) }
     case NGHTTP2_SETTINGS:
         if isACK { return }
-        inbox.glitches.settings.spend()
-        if !inbox.sawSettings {
-            inbox.sawSettings = true
-            inbox.events.append(.settings)
-        }
+        if inbox.sawSettings { return inbox.glitches.spend(.settings) }
+        inbox.sawSettings = true
+        inbox.events.append(.settings)
     case NGHTTP2_PING:
-        if !isACK { return inbox.glitches.pings.spend() }
+        guard isACK, inbox.pingsSent > 0 else { return inbox.glitches.spend(.pings) }
+        inbox.pingsSent -= 1
         let payload = unsafe frame.pointee.ping.opaque_data
         let bytes = [
             payload.0, payload.1, payload.2, payload.3, payload.4, payload.5, payload.6, payload.7,
         ]
         inbox.events.append(.pong(bytes.reduce(0) { $0 << 8 | UInt64($1) }))
     case NGHTTP2_RST_STREAM:
+        inbox.glitches.spend(.cancels)
         if let stream = unsafe inbox.streams.find(header.stream_id) {
             unsafe stream.pointee.flags.insert(.peerReset)
         }
     case NGHTTP2_GOAWAY:
+        // Two are a graceful end.
+        if inbox.sawGoAway { inbox.glitches.spend(.goAways) }
         inbox.sawGoAway = true
         unsafe inbox.events.append(
             .goAway(lastStream: frame.pointee.goaway.last_stream_id, code: frame.pointee.goaway.error_code))
     case NGHTTP2_WINDOW_UPDATE:
-        if unsafe frame.pointee.window_update.window_size_increment < 1_024 { inbox.glitches.smallUpdates.spend() }
+        if unsafe frame.pointee.window_update.window_size_increment < 1_024 { inbox.glitches.spend(.windowUpdates) }
     case NGHTTP2_PRIORITY:
-        inbox.glitches.priorities.spend()
+        inbox.glitches.spend(.priorities)
     default:
         break
     }
@@ -200,7 +202,7 @@ private func sent(_ inbox: inout HTTP2Inbox, _ frame: UnsafePointer<nghttp2_fram
         let stream = unsafe inbox.streams.find(header.stream_id)
         let isOwn = unsafe stream.map { unsafe $0.pointee.flags.contains(.abandoned) } ?? false
         let code = unsafe frame.pointee.rst_stream.error_code
-        if !isOwn, code != HTTP2Code.none, code != HTTP2Code.cancel { inbox.glitches.resets.spend() }
+        if !isOwn, code != HTTP2Code.none, code != HTTP2Code.cancel { inbox.glitches.spend(.resets) }
     case NGHTTP2_GOAWAY:
         let code = unsafe frame.pointee.goaway.error_code
         if code != HTTP2Code.none, !inbox.isEnding { inbox.fatalCode = code }

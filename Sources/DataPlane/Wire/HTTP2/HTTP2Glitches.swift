@@ -1,70 +1,142 @@
-/// Counts what costs us more than it costs the peer and helps nobody: the floods that nghttp2 1.52 does not count
-/// itself (HOSTILE M6, 59 to 66).
+/// What a peer of HTTP/2 can do that costs us more than it costs the peer and helps nobody (HOSTILE M6, 59 to 66).
+package enum HTTP2Glitch: UInt8, CaseIterable, Sendable {
+    /// RST_STREAM that the peer's mistakes make us send ("MadeYouReset").
+    case resets
+    /// RST_STREAM from the peer ("rapid reset").
+    case cancels
+    /// PING, and answers to PINGs that we did not send.
+    case pings
+    case settings
+    case goAways
+    /// DATA without bytes (padding is none) and without END_STREAM.
+    case emptyData
+    /// WINDOW_UPDATE of less than 1 KiB.
+    case windowUpdates
+    case priorities
+    /// Heads without use: trailers without fields, heads above the limits.
+    case heads
+
+    /// The value of the label `kind` of `meshfed_http2_glitches_total`.
+    package var word: StaticString {
+        switch self {
+        case .resets: "resets"
+        case .cancels: "cancels"
+        case .pings: "pings"
+        case .settings: "settings"
+        case .goAways: "goaways"
+        case .emptyData: "empty_data"
+        case .windowUpdates: "window_updates"
+        case .priorities: "priorities"
+        case .heads: "heads"
+        }
+    }
+}
+
+/// Counts the glitches of one connection: nghttp2 1.52 limits few of them. Above a kind's limit the connection ends with GOAWAY
+/// ENHANCE_YOUR_CALM.
 ///
 /// No clock: work that is of use (heads, body bytes, body frames sent) and `pass(seconds:)` earn allowance back.
 struct HTTP2Glitches {
-    struct Allowance {
-        private(set) var used = 0
-        let limit: Int
+    private let role: HTTPRole
+    private let cancelBurst: Int32
+    private let cancelRate: Int
+    private var used = InlineArray<9, Int32>(repeating: 0)
+    /// Counted and not taken yet.
+    private var fresh = InlineArray<9, UInt32>(repeating: 0)
+    private(set) var hasFresh = false
+    /// The first kind that came above its limit.
+    private(set) var exceeded: HTTP2Glitch?
 
-        init(limit: Int) { self.limit = limit }
-
-        var isExceeded: Bool { used > limit }
-        mutating func spend(_ count: Int = 1) { used = min(used + count, limit + 1) }
-        mutating func earn(_ count: Int) { if !isExceeded { used = max(0, used - count) } }
+    /// - Parameters:
+    ///   - cancelBurst: cancels that are free at once.
+    ///   - cancelRate: how many more each second.
+    init(role: HTTPRole, cancelBurst: Int, cancelRate: Int) {
+        self.role = role
+        self.cancelBurst = Int32(clamping: cancelBurst)
+        self.cancelRate = cancelRate
     }
 
-    /// RST_STREAM that the peer's mistakes make us send ("MadeYouReset"). A peer in good order causes none; 200 lets a
-    /// burst above a new MAX_CONCURRENT_STREAMS pass, 5,000 were free before.
-    var resets = Allowance(limit: 200)
-    /// PINGs: gRPC probes bandwidth once per burst of data and liveness every 10 s at most.
-    var pings = Allowance(limit: 2_000)
-    /// SETTINGS: one per connection, rarely one more.
-    var settings = Allowance(limit: 100)
-    /// DATA without bytes and without END_STREAM.
-    var emptyData = Allowance(limit: 500)
-    /// WINDOW_UPDATE of less than 1 KiB: some peers send one per small message, which the data frames sent pay for.
-    var smallUpdates = Allowance(limit: 5_000)
-    /// PRIORITY: browsers of the past sent a few per connection.
-    var priorities = Allowance(limit: 1_000)
-    /// Heads without use: trailers without fields, heads above the limits.
-    var heads = Allowance(limit: 100)
+    mutating func spend(_ kind: HTTP2Glitch) {
+        let index = Int(kind.rawValue)
+        fresh[index] = fresh[index] &+ 1
+        hasFresh = true
+        guard exceeded == nil, let limit = limit(kind) else { return }
+        used[index] += 1
+        if used[index] > limit { exceeded = kind }
+    }
 
-    var isExceeded: Bool {
-        resets.isExceeded || pings.isExceeded || settings.isExceeded || emptyData.isExceeded || smallUpdates.isExceeded
-            || priorities.isExceeded || heads.isExceeded
+    private mutating func earn(_ kind: HTTP2Glitch, _ count: Int) {
+        let index = Int(kind.rawValue)
+        used[index] = Int32(clamping: max(0, Int(used[index]) - count))
+    }
+
+    /// What was counted since the last time, of the kinds that were.
+    mutating func take() -> [(kind: HTTP2Glitch, count: Int)] {
+        guard hasFresh else { return [] }
+        hasFresh = false
+        var taken: [(kind: HTTP2Glitch, count: Int)] = []
+        for kind in HTTP2Glitch.allCases {
+            let index = Int(kind.rawValue)
+            if fresh[index] > 0 { taken.append((kind, Int(fresh[index]))) }
+            fresh[index] = 0
+        }
+        return taken
+    }
+
+    /// Nil: free. Streams of an upstream connection are opened by us, so that their ends cost no more than we asked for, and one
+    /// bad stream must not cost the callers of the others.
+    private func limit(_ kind: HTTP2Glitch) -> Int32? {
+        switch kind {
+        // A peer in good order causes none; this lets a burst above a new MAX_CONCURRENT_STREAMS pass.
+        case .resets: role == .server ? 200 : nil
+        case .cancels: role == .server ? cancelBurst : nil
+        // gRPC probes bandwidth once per burst of data and liveness every 10 s at most.
+        case .pings: 2_000
+        // One per connection, rarely one more.
+        case .settings, .goAways: 100
+        case .emptyData: 500
+        // Some peers send one per small message, which the data frames sent pay for.
+        case .windowUpdates: 5_000
+        // Browsers of the past sent a few per connection.
+        case .priorities: 1_000
+        case .heads: 100
+        }
     }
 
     /// A message head of use arrived.
     mutating func earnHead() {
-        pings.earn(2)
-        emptyData.earn(2)
-        priorities.earn(2)
+        earn(.pings, 2)
+        earn(.emptyData, 2)
+        earn(.priorities, 2)
     }
 
     /// A stream ended cleanly: work was done.
     mutating func earnStream() {
-        resets.earn(1)
-        heads.earn(1)
+        earn(.resets, 1)
+        earn(.cancels, 1)
+        earn(.heads, 1)
     }
 
     /// Body bytes arrived.
     mutating func earnData(_ count: Int) {
-        pings.earn(1)
-        if count >= 64 { emptyData.earn(1) }
+        earn(.pings, 1)
+        if count >= 64 { earn(.emptyData, 1) }
     }
 
-    /// A DATA frame was sent; its window comes back in at most a few updates.
-    mutating func earnSent() { smallUpdates.earn(4) }
+    /// A DATA frame of `count` bytes was sent; its window comes back in at most a few updates. What a window of some bytes let
+    /// out is no work (HOSTILE 66).
+    mutating func earnSent(_ count: Int) { if count >= 16 { earn(.windowUpdates, 4) } }
 
     mutating func pass(seconds: Int) {
         let seconds = max(0, min(seconds, 3_600))
-        pings.earn(seconds)
-        settings.earn(seconds / 10)
-        emptyData.earn(seconds)
-        smallUpdates.earn(seconds * 10)
-        priorities.earn(seconds)
-        resets.earn(seconds / 10)
-        heads.earn(seconds / 10)
+        earn(.pings, seconds)
+        earn(.settings, seconds / 10)
+        earn(.goAways, seconds / 10)
+        earn(.emptyData, seconds)
+        earn(.windowUpdates, seconds * 10)
+        earn(.priorities, seconds)
+        earn(.resets, seconds / 10)
+        earn(.cancels, seconds * cancelRate)
+        earn(.heads, seconds / 10)
     }
 }

@@ -10,8 +10,8 @@ struct HTTP2Inbox: ~Copyable {
     var events = EventList()
     var slab = ByteBuffer()
     var heads = HeadQueue()
-    var streams = HTTP2StreamTable()
-    var glitches = HTTP2Glitches()
+    var streams: HTTP2StreamTable
+    var glitches: HTTP2Glitches
     /// The last authority that was found well-formed: the next one is mostly the same.
     var knownAuthority = ByteBuffer()
     /// The caller's buffer, lent for the length of one `produce`.
@@ -25,8 +25,20 @@ struct HTTP2Inbox: ~Copyable {
     var resets: [Reset] = []
     /// Streams open from our side (client: submitted; server: begun) and not closed.
     var active = 0
+    /// Body bytes given out and not consumed, of all streams.
+    var held = 0
+    /// Body bytes that the connection's window was not given back for.
+    var uncredited = 0
+    /// By how much the windows of live streams have grown.
+    var grown = 0
+    /// The stream whose head has begun and is not complete; 0 for none.
+    private(set) var headStream: StreamID = 0
     var sawSettings = false
     var sawGoAway = false
+    /// PINGs of ours that are not answered yet.
+    var pingsSent = 0
+    /// Server: the peer's stream ids run out (HOSTILE 74).
+    var isExhausted = false
     /// The code of a GOAWAY that the library sent by itself.
     var fatalCode: UInt32?
     /// We ended the connection on purpose.
@@ -39,9 +51,11 @@ struct HTTP2Inbox: ~Copyable {
         let code: UInt32
     }
 
-    init(role: HTTPRole, limits: HTTPLimits) {
+    init(role: HTTPRole, limits: HTTPLimits, settings: HTTP2Settings) {
         self.role = role
         self.limits = limits
+        streams = HTTP2StreamTable(window: settings.streamWindow)
+        glitches = HTTP2Glitches(role: role, cancelBurst: settings.cancelBurst, cancelRate: settings.cancelRate)
     }
 
     // MARK: Heads
@@ -49,9 +63,11 @@ struct HTTP2Inbox: ~Copyable {
     mutating func beginHead(_ id: StreamID) {
         heads.begin()
         isOversized = false
+        headStream = id
         guard role == .server, unsafe streams.find(id) == nil else { return }
         _ = unsafe streams.insert(id)
         active += 1
+        if id > HTTP2Session.lastUsableStream { isExhausted = true }
     }
 
     mutating func field(_ name: Span<UInt8>, _ value: Span<UInt8>, sensitive: Bool) {
@@ -61,11 +77,12 @@ struct HTTP2Inbox: ~Copyable {
     }
 
     mutating func endHead(_ id: StreamID, endStream: Bool) {
+        headStream = 0
         guard let stream = unsafe streams.find(id) else { return }
         // SAFETY: a state found in the table is initialised, and only this code reaches it.
         if endStream { unsafe stream.pointee.flags.insert(.remoteEnded) }
         guard unsafe stream.pointee.flags.isDisjoint(with: [.abandoned, .violated, .closed]) else { return }
-        if isOversized { glitches.heads.spend() } else { glitches.earnHead() }
+        if isOversized { glitches.spend(.heads) } else { glitches.earnHead() }
         switch role {
         case .server:
             if unsafe stream.pointee.flags.contains(.announced) {
@@ -88,7 +105,12 @@ struct HTTP2Inbox: ~Copyable {
         let verdict = isOversized ? .answer(431) : HTTP2Rules.judgeRequest(&heads.building, limits, &knownAuthority)
         switch verdict {
         case .accept:
-            // SAFETY: see endHead.
+            // SAFETY (all): see endHead.
+            if heads.building.contains(.protocol) {
+                // Nothing to say in the protocol that it asks for.
+                guard !endStream else { return unsafe violate(id, stream) }
+                unsafe stream.pointee.flags.insert(.upgrade)
+            }
             unsafe stream.pointee.flags.insert(.announced)
             heads.commit()
             events.append(.head(id, .request, endStream: endStream))
@@ -105,7 +127,8 @@ struct HTTP2Inbox: ~Copyable {
         _ id: StreamID, _ stream: UnsafeMutablePointer<HTTP2Stream>, endStream: Bool
     ) {
         // SAFETY: see endHead.
-        guard !isOversized, let kind = HTTP2Rules.judgeResponse(&heads.building) else {
+        let isUpgrade = unsafe stream.pointee.flags.contains(.upgrade)
+        guard !isOversized, let kind = HTTP2Rules.judgeResponse(&heads.building, isUpgrade: isUpgrade) else {
             unsafe violate(id, stream)
             return
         }
@@ -133,7 +156,7 @@ struct HTTP2Inbox: ~Copyable {
         if unsafe stream.pointee.flags.contains(.discardsBody) { return }
         HTTP2Rules.cleanTrailers(&heads.building)
         if heads.building.isEmpty {
-            glitches.heads.spend()
+            glitches.spend(.heads)
             events.append(.endStream(id))
             return
         }
@@ -160,6 +183,8 @@ struct HTTP2Inbox: ~Copyable {
         }
         let offset = slab.count
         slab.append(bytes)
+        held += bytes.count
+        uncredited += bytes.count
         unsafe stream.pointee.unconsumed += bytes.count
         events.appendData(id, offset: offset, count: bytes.count)
         return false
@@ -176,29 +201,36 @@ struct HTTP2Inbox: ~Copyable {
 
     // MARK: Ends
 
-    /// nghttp2 closed the stream. Returns the body bytes that nobody will consume any more.
-    mutating func close(_ id: StreamID, _ code: UInt32) -> Int {
-        guard let stream = unsafe streams.find(id) else { return 0 }
+    /// nghttp2 closed the stream.
+    mutating func close(_ id: StreamID, _ code: UInt32) {
+        if headStream == id { headStream = 0 }
+        guard let stream = unsafe streams.find(id) else { return }
         // SAFETY: see endHead.
         let flags = unsafe stream.pointee.flags
-        guard !flags.contains(.closed) else { return 0 }
+        guard !flags.contains(.closed) else { return }
         active -= 1
+        unsafe grown -= stream.pointee.window - streams.window
         unsafe stream.pointee.flags.insert(.closed)
-        let owed = unsafe stream.pointee.unconsumed
         guard flags.contains(.announced), !flags.contains(.abandoned) else {
-            unsafe stream.pointee.unconsumed = 0
+            unsafe drop(stream)
             streams.remove(id)
-            return owed
+            return
         }
         let error = reason(flags, code)
         unsafe stream.pointee.flags.insert(.closing)
         events.append(.closed(id, error))
         if error == .none {
             glitches.earnStream()
-            return 0
+        } else {
+            unsafe drop(stream)
         }
+    }
+
+    /// Nobody will consume what is left of its body.
+    mutating func drop(_ stream: UnsafeMutablePointer<HTTP2Stream>) {
+        // SAFETY: see endHead.
+        unsafe held -= stream.pointee.unconsumed
         unsafe stream.pointee.unconsumed = 0
-        return owed
     }
 
     private func reason(_ flags: HTTP2Stream.Flags, _ code: UInt32) -> HTTPStreamError {
@@ -273,7 +305,7 @@ struct HTTP2Inbox: ~Copyable {
         // SAFETY: see endHead.
         unsafe output.append(stream.pointee.queue.bytes.extracting(first: count))
         unsafe stream.pointee.queue.consume(count)
-        glitches.earnSent()
+        glitches.earnSent(count)
         if unsafe stream.pointee.flags.contains(.aboveLow),
             unsafe stream.pointee.queue.count <= limits.sendLowWater
         {

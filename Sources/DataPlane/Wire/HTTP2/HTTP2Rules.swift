@@ -16,11 +16,19 @@ enum HTTP2Rules {
     ) -> Verdict {
         guard let method = block.first(.method), block.value(at: method).isToken else { return .malformed }
         if block.value(at: method).count > limits.method { return .answer(501) }
-        if block.value(at: method).equals("CONNECT") || block.contains(.protocol) { return .answer(405) }
-        guard let scheme = block.first(.scheme) else { return .malformed }
-        guard block.value(at: scheme).equals("http") || block.value(at: scheme).equals("https") else {
-            return .malformed
+        if let name = block.first(.protocol) {
+            guard block.value(at: method).equals("CONNECT"), block.value(at: name).isToken else { return .malformed }
+            if !limits.allowsUpgrade { return .answer(405) }
+            // One word for both versions: what HTTP/1.1 says in a GET.
+            block.replace(.method, "GET")
+            block.remove(.contentLength)
+        } else if block.value(at: method).equals("CONNECT") {
+            return .answer(405)
         }
+        guard let scheme = block.first(.scheme) else { return .malformed }
+        // Case counts: one spelling for every reader (CVE-2023-35944). What came by TLS is not http.
+        guard block.value(at: scheme).equals("https") || !limits.isSecure && block.value(at: scheme).equals("http")
+        else { return .malformed }
         guard let path = block.first(.path), isTarget(block.value(at: path)) else { return .malformed }
         if block.value(at: path)[0] != UInt8(ascii: "/") {
             guard block.value(at: path).equals("*"), block.value(at: method).equals("OPTIONS") else {
@@ -55,11 +63,15 @@ enum HTTP2Rules {
         return !path.isEmpty
     }
 
-    /// Judges a response; nil when its status is none.
-    static func judgeResponse(_ block: inout HeaderBlock) -> HeadKind? {
+    /// Judges a response; nil when its status is none. Consent to another protocol is 101, as HTTP/1.1 says it.
+    static func judgeResponse(_ block: inout HeaderBlock, isUpgrade: Bool) -> HeadKind? {
         guard let index = block.first(.status), block.value(at: index).count == 3,
             let status = block.value(at: index).decimal, status >= 100, status <= 599, status != 101
         else { return nil }
+        if isUpgrade, status >= 200, status < 300 {
+            block.replace(.status, "101")
+            block.remove(.contentLength)
+        }
         return status < 200 ? .interim : .response
     }
 

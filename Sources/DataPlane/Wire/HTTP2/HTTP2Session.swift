@@ -7,7 +7,7 @@ package struct HTTP2Session: ~Copyable {
     /// The library's own default for a peer that has not sent SETTINGS yet.
     private static let streamsBeforeSettings = 100
     /// Streams end before ids run out (RFC 9113 5.1.1), with room for those in flight (HOSTILE 74).
-    private static let lastUsableStream: StreamID = .max - 4_096
+    static let lastUsableStream: StreamID = .max - 4_096
     /// Undrained events above which the socket is not read.
     private static let eventLimit = 8_192
 
@@ -16,6 +16,7 @@ package struct HTTP2Session: ~Copyable {
     /// Held because the library allocates from it until it is deleted.
     private let memory: HTTP2Memory
     private let role: HTTPRole
+    private let settings: HTTP2Settings
     private var isDraining = false
     private var saidGoAway = false
     private var isPeerGone = false
@@ -29,7 +30,7 @@ package struct HTTP2Session: ~Copyable {
     package init(role: HTTPRole, limits: HTTPLimits, settings: HTTP2Settings, memory: HTTP2Memory) {
         let inbox = UnsafeMutablePointer<HTTP2Inbox>.allocate(capacity: 1)
         // SAFETY: fresh memory, freed in deinit after the library's session.
-        unsafe inbox.initialize(to: HTTP2Inbox(role: role, limits: limits))
+        unsafe inbox.initialize(to: HTTP2Inbox(role: role, limits: limits, settings: settings))
         guard let session = unsafe Self.open(role, settings, inbox, memory) else {
             fatalError("nghttp2 has no memory for a session")
         }
@@ -37,6 +38,7 @@ package struct HTTP2Session: ~Copyable {
         unsafe self.inbox = inbox
         self.memory = memory
         self.role = role
+        self.settings = settings
         announce(limits, settings)
     }
 
@@ -62,6 +64,9 @@ package struct HTTP2Session: ~Copyable {
         unsafe nghttp2_option_set_no_closed_streams(option, 1)
         unsafe nghttp2_option_set_max_deflate_dynamic_table_size(option, settings.encoderTable)
         unsafe nghttp2_option_set_peer_max_concurrent_streams(option, UInt32(streamsBeforeSettings))
+        // The library's own limit on cancels answers INTERNAL_ERROR: ours comes first.
+        unsafe nghttp2_option_set_stream_reset_rate_limit(
+            option, UInt64(clamping: settings.cancelBurst) &* 2, UInt64(clamping: settings.cancelRate) &* 2)
         // Twice the decoded limit of a head: what was accepted can be sent on.
         unsafe nghttp2_option_set_max_send_header_block_length(option, 262_144)
         var table = unsafe memory.table
@@ -85,6 +90,7 @@ package struct HTTP2Session: ~Copyable {
         switch role {
         case .server:
             entries.append(entry(NGHTTP2_SETTINGS_MAX_CONCURRENT_STREAMS, settings.maxConcurrentStreams))
+            if limits.allowsUpgrade { entries.append(entry(NGHTTP2_SETTINGS_ENABLE_CONNECT_PROTOCOL, 1)) }
         case .client:
             entries.append(entry(NGHTTP2_SETTINGS_ENABLE_PUSH, 0))
         }
@@ -157,22 +163,61 @@ package struct HTTP2Session: ~Copyable {
     }
 
     /// Body bytes have been passed on (or dropped): the peer may send as many again.
-    package mutating func consume(_ id: StreamID, _ count: Int) {
+    /// - Parameter lagged: the reader was slow to take them: its window does not grow.
+    package mutating func consume(_ id: StreamID, _ count: Int, lagged: Bool = false) {
         guard count > 0, failure == nil, let stream = unsafe inbox.pointee.streams.find(id) else { return }
         // SAFETY: a state found in the table is initialised.
         let credit = unsafe min(count, stream.pointee.unconsumed)
         guard credit > 0 else { return }
         unsafe stream.pointee.unconsumed -= credit
-        isDry = false
+        unsafe inbox.pointee.held -= credit
+        creditConnection()
         let flags = unsafe stream.pointee.flags
         if !flags.contains(.closed) {
-            _ = unsafe nghttp2_session_consume(session, id, credit)
+            isDry = false
+            _ = unsafe nghttp2_session_consume_stream(session, id, credit)
+            if lagged { unsafe stream.pointee.hasLagged = true }
+            unsafe widen(id, stream, by: credit)
             return
         }
-        _ = unsafe nghttp2_session_consume_connection(session, credit)
         if unsafe stream.pointee.unconsumed == 0, !flags.contains(.closing), unsafe !inbox.pointee.isDead {
             unsafe inbox.pointee.streams.remove(id)
         }
+    }
+
+    /// Gives back what came to the connection's window, unless too much is held already.
+    private mutating func creditConnection() {
+        // SAFETY: as in receive.
+        let owed = unsafe inbox.pointee.uncredited
+        guard owed > 0, failure == nil, unsafe inbox.pointee.held <= settings.heldBytes else { return }
+        unsafe inbox.pointee.uncredited = 0
+        isDry = false
+        _ = unsafe nghttp2_session_consume_connection(session, owed)
+    }
+
+    /// A stream whose reader kept up with a whole window gets a larger one, as far as the connection has any to give.
+    private mutating func widen(_ id: StreamID, _ stream: UnsafeMutablePointer<HTTP2Stream>, by credit: Int) {
+        // SAFETY: a state found in the table is initialised.
+        unsafe stream.pointee.sinceWidened += credit
+        guard unsafe stream.pointee.sinceWidened >= stream.pointee.window else { return }
+        unsafe stream.pointee.sinceWidened = 0
+        let keptUp = unsafe !stream.pointee.hasLagged
+        unsafe stream.pointee.hasLagged = false
+        let wider = unsafe min(stream.pointee.window * 2, settings.largestStreamWindow)
+        let growth = unsafe wider - stream.pointee.window
+        guard keptUp, growth > 0, unsafe inbox.pointee.grown + growth <= settings.windowGrowth,
+            unsafe !stream.pointee.flags.contains(.remoteEnded)
+        else { return }
+        unsafe stream.pointee.window = wider
+        unsafe inbox.pointee.grown += growth
+        _ = unsafe nghttp2_session_set_local_window_size(
+            session, UInt8(NGHTTP2_FLAG_NONE.rawValue), id, Int32(clamping: wider))
+    }
+
+    /// A head has begun and is not complete: nothing else can come before it is.
+    package var isInHead: Bool {
+        // SAFETY: as in receive.
+        unsafe inbox.pointee.headStream != 0
     }
 
     package var wantsInput: Bool {
@@ -189,6 +234,8 @@ package struct HTTP2Session: ~Copyable {
         }
         // SAFETY: as in receive.
         if unsafe inbox.pointee.sawGoAway { return false }
+        // Readers that lag behind hold this connection back: what is new goes over another one.
+        if unsafe inbox.pointee.held > settings.heldBytes / 2 { return false }
         return unsafe inbox.pointee.active < peerStreamLimit
     }
 
@@ -198,10 +245,19 @@ package struct HTTP2Session: ~Copyable {
         return unsafe Int(nghttp2_session_get_remote_settings(session, NGHTTP2_SETTINGS_MAX_CONCURRENT_STREAMS))
     }
 
+    /// A peer that has not sent SETTINGS yet is taken for one of ours.
+    private var takesUpgrade: Bool {
+        // SAFETY: as in receive.
+        guard unsafe inbox.pointee.sawSettings else { return true }
+        return unsafe nghttp2_session_get_remote_settings(session, NGHTTP2_SETTINGS_ENABLE_CONNECT_PROTOCOL) == 1
+    }
+
     package mutating func openStream(
         _ head: borrowing HeaderBlock, endStream: Bool
     ) throws(HTTPFailure) -> StreamID {
         guard canOpenStream else { throw HTTPFailure(.notReady, status: 0) }
+        let isUpgrade = head.contains(.protocol)
+        if isUpgrade, !takesUpgrade { throw HTTPFailure(.unsupportedMethod, status: 501) }
         isDry = false
         // SAFETY: the state (and its head) outlives the frame: it is freed after the library closed the stream.
         let expected = StreamID(truncatingIfNeeded: unsafe nghttp2_session_get_next_stream_id(session))
@@ -209,6 +265,10 @@ package struct HTTP2Session: ~Copyable {
         unsafe stream.pointee.head.assign(from: head)
         unsafe stream.pointee.flags =
             endStream ? [.announced, .sendEnded, .headSubmitted] : [.announced, .headSubmitted]
+        if isUpgrade {
+            unsafe stream.pointee.flags.insert(.upgrade)
+            unsafe stream.pointee.head.replace(.method, "CONNECT")
+        }
         var id: Int32 = -1
         unsafe HTTP2Fields.withFields(of: stream.pointee.head) { fields, count in
             var provider = unsafe nghttp2_data_provider()
@@ -243,6 +303,9 @@ package struct HTTP2Session: ~Copyable {
         }
         unsafe stream.pointee.head.assign(from: head)
         unsafe stream.pointee.flags.insert(.headSubmitted)
+        if unsafe stream.pointee.flags.contains(.upgrade), head.says(.status, "101") {
+            unsafe stream.pointee.head.replace(.status, "200")
+        }
         if endStream { unsafe stream.pointee.flags.insert(.sendEnded) }
         unsafe HTTP2Fields.withFields(of: stream.pointee.head) { fields, count in
             var provider = unsafe nghttp2_data_provider()
@@ -292,9 +355,8 @@ package struct HTTP2Session: ~Copyable {
         guard failure == nil, let stream = unsafe inbox.pointee.streams.find(id) else { return }
         isDry = false
         // SAFETY: a state found in the table is initialised.
-        let owed = unsafe stream.pointee.unconsumed
-        unsafe stream.pointee.unconsumed = 0
-        if owed > 0 { _ = unsafe nghttp2_session_consume_connection(session, owed) }
+        unsafe inbox.pointee.drop(stream)
+        creditConnection()
         let flags = unsafe stream.pointee.flags
         guard !flags.contains(.closed) else {
             if !flags.contains(.closing), unsafe !inbox.pointee.isDead { unsafe inbox.pointee.streams.remove(id) }
@@ -381,6 +443,7 @@ package struct HTTP2Session: ~Copyable {
         isDry = false
         var bytes = payload.bigEndian
         // SAFETY: the library copies 8 bytes.
+        unsafe inbox.pointee.pingsSent += 1
         unsafe withUnsafeBytes(of: &bytes) { raw in
             _ = unsafe nghttp2_submit_ping(
                 session, UInt8(NGHTTP2_FLAG_NONE.rawValue), raw.baseAddress?.assumingMemoryBound(to: UInt8.self))
@@ -424,14 +487,28 @@ package struct HTTP2Session: ~Copyable {
     /// What callbacks left to do: resets, and the judgement on floods and on errors that the library answered itself.
     private mutating func settle() throws(HTTPFailure) {
         guard failure == nil else { return }
+        creditConnection()
         if submitResets() { isDry = false }
         // SAFETY: as in receive.
-        if unsafe inbox.pointee.glitches.isExceeded {
+        if unsafe inbox.pointee.glitches.exceeded != nil {
             throw fail(HTTPFailure(.flood, status: 0, code: HTTP2Code.enhanceYourCalm))
         }
         if let code = unsafe inbox.pointee.fatalCode {
             throw fail(HTTPFailure(.protocolError, status: 0, code: code))
         }
+        if unsafe inbox.pointee.isExhausted, !saidGoAway { shutdown(code: HTTP2Code.none) }
+    }
+
+    /// The glitch whose flood ended the connection; nil while none did.
+    package var flood: HTTP2Glitch? {
+        // SAFETY: as in receive.
+        unsafe inbox.pointee.glitches.exceeded
+    }
+
+    /// The glitches since the last time.
+    package mutating func takeGlitches() -> [(kind: HTTP2Glitch, count: Int)] {
+        // SAFETY: as in receive.
+        unsafe inbox.pointee.glitches.take()
     }
 
     private mutating func submitResets() -> Bool {
@@ -458,7 +535,7 @@ package struct HTTP2Session: ~Copyable {
 
     private static func failure(of result: Int) -> HTTPFailure {
         switch nghttp2_error(Int32(clamping: result)) {
-        case NGHTTP2_ERR_FLOODED, NGHTTP2_ERR_TOO_MANY_SETTINGS:
+        case NGHTTP2_ERR_FLOODED, NGHTTP2_ERR_TOO_MANY_SETTINGS, NGHTTP2_ERR_TOO_MANY_CONTINUATIONS:
             HTTPFailure(.flood, status: 0, code: HTTP2Code.enhanceYourCalm)
         case NGHTTP2_ERR_BAD_CLIENT_MAGIC:
             HTTPFailure(.malformed, status: 0, code: HTTP2Code.protocolError)

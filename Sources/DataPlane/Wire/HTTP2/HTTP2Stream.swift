@@ -3,7 +3,7 @@ internal import Containers
 /// Our state of one stream. Lives from its first HEADERS until its `closed` event was read and its body consumed.
 struct HTTP2Stream: ~Copyable {
     struct Flags: OptionSet {
-        let rawValue: UInt16
+        let rawValue: UInt32
         /// Its head was given to the owner, who therefore gets a `closed`.
         static let announced = Flags(rawValue: 1 << 0)
         /// Client: the final response arrived; what follows are trailers.
@@ -35,6 +35,8 @@ struct HTTP2Stream: ~Copyable {
         static let peerReset = Flags(rawValue: 1 << 14)
         /// A closed event waits to be read.
         static let closing = Flags(rawValue: 1 << 15)
+        /// It asks for another protocol (extended CONNECT, RFC 8441).
+        static let upgrade = Flags(rawValue: 1 << 16)
     }
 
     var id: StreamID = 0
@@ -42,6 +44,11 @@ struct HTTP2Stream: ~Copyable {
     var interim = 0
     /// Body bytes handed out and not yet consumed.
     var unconsumed = 0
+    /// Our window for it, as announced.
+    var window = 0
+    /// Body bytes consumed since the window was last judged, and whether its reader lagged meanwhile.
+    var sinceWidened = 0
+    var hasLagged = false
     /// Body bytes to send.
     var queue = ByteBuffer()
     /// The head and trailers that nghttp2 refers to until their frames are written.
@@ -50,11 +57,14 @@ struct HTTP2Stream: ~Copyable {
     /// The queue was once so long that its memory is not kept.
     var wasLarge = false
 
-    mutating func reset(id: StreamID) {
+    mutating func reset(id: StreamID, window: Int) {
         self.id = id
         flags = []
         interim = 0
         unconsumed = 0
+        self.window = window
+        sinceWidened = 0
+        hasLagged = false
         queue.removeAll()
         if wasLarge { queue.shrink() }
         wasLarge = false
@@ -73,8 +83,10 @@ struct HTTP2StreamTable: ~Copyable {
     private var values: [UnsafeMutablePointer<HTTP2Stream>?] = unsafe []
     private var spare: [UnsafeMutablePointer<HTTP2Stream>] = unsafe []
     private(set) var count = 0
+    let window: Int
 
-    init() {}
+    /// - Parameter window: with which each stream begins.
+    init(window: Int) { self.window = window }
 
     deinit {
         // SAFETY: each state is initialised, owned here, and stands in one place only.
@@ -104,7 +116,7 @@ struct HTTP2StreamTable: ~Copyable {
     mutating func insert(_ id: StreamID) -> UnsafeMutablePointer<HTTP2Stream> {
         let stream = unsafe spare.popLast() ?? make()
         // SAFETY: initialised and owned here.
-        unsafe stream.pointee.reset(id: id)
+        unsafe stream.pointee.reset(id: id, window: window)
         unsafe place(stream, id)
         return unsafe stream
     }
@@ -187,7 +199,7 @@ struct HTTP2StreamTable: ~Copyable {
 
     private mutating func keep(_ stream: UnsafeMutablePointer<HTTP2Stream>) {
         // SAFETY: initialised and owned here; a spare state holds no peer's bytes.
-        unsafe stream.pointee.reset(id: 0)
+        unsafe stream.pointee.reset(id: 0, window: window)
         guard unsafe spare.count < Self.spareLimit else {
             unsafe stream.deinitialize(count: 1)
             unsafe stream.deallocate()

@@ -27,4 +27,14 @@ extension HeaderBlock {
     package func number(_ name: HeaderName) -> Int? { value(of: name).decimal }
 
     package mutating func append(_ name: HeaderName, _ text: borrowing OutputBuffer) { append(name, text.bytes) }
+
+    package mutating func append(name: StaticString, _ text: borrowing OutputBuffer) {
+        append(name: name, value: text.bytes)
+    }
+
+    /// A field of that name (in lower case) is there, known or not.
+    package func contains(named name: StaticString) -> Bool {
+        for index in 0..<count where nameBytes(at: index).equals(name) { return true }
+        return false
+    }
 }
