@@ -190,12 +190,12 @@ import Wire
             #expect(direct.stage.run { pending.allSatisfy(\.isOver) })
             for message in pending { #expect(message.status == "200", "round \(round): \(message.fields)") }
             if round == 300 {
-                Machine.trim()
+                Machine.trimMemory()
                 resident = Machine.residentMemory
                 descriptors = Machine.openDescriptors
             }
         }
-        Machine.trim()
+        Machine.trimMemory()
         let grown = Machine.residentMemory - resident
         #expect(grown < 12 << 20, "\(grown >> 10) KiB in 700 changes")
         #expect(Machine.openDescriptors <= descriptors + 16)

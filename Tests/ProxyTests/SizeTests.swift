@@ -13,13 +13,13 @@ import Wire
                 + "relay \(ElementSizes.relay), transport \(MemoryLayout<Transport>.stride), "
                 + "link \(MemoryLayout<HTTPLink>.stride), head \(MemoryLayout<HeaderBlock>.stride), "
                 + "session \(MemoryLayout<HTTPSession>.stride)")
-        #expect(ElementSizes.inbound <= 640)
-        #expect(ElementSizes.outbound <= 640)
-        #expect(ElementSizes.exchange <= 1_280)
-        #expect(ElementSizes.relay <= 640)
-        #expect(MemoryLayout<Transport>.stride <= 256)
-        #expect(MemoryLayout<HTTPLink>.stride <= 320)
+        #expect(ElementSizes.inbound <= 496)
+        #expect(ElementSizes.outbound <= 464)
+        #expect(ElementSizes.exchange <= 688)
+        #expect(ElementSizes.relay <= 400)
+        #expect(MemoryLayout<Transport>.stride <= 192)
+        #expect(MemoryLayout<HTTPLink>.stride <= 256)
         #expect(MemoryLayout<HTTPSession>.stride <= 64)
-        #expect(MemoryLayout<HeaderBlock>.stride <= 256)
+        #expect(MemoryLayout<HeaderBlock>.stride <= 160)
     }
 }

@@ -241,7 +241,7 @@ import Testing
     @Test func theMachineSaysWhatItGives() {
         #expect(Machine.residentMemory > 1 << 20)
         #expect(Machine.openDescriptors >= 3)
-        Machine.trim()
+        Machine.trimMemory()
         if let limit = Machine.memoryLimit { #expect(limit > 0 && Machine.cgroupMemory < limit) }
     }
 }

@@ -3,6 +3,7 @@
 
 #include <dirent.h>
 #include <fcntl.h>
+#include <malloc.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -103,3 +104,5 @@ int clinux_open_descriptors(void) {
     // Its own descriptor is one of them.
     return count - 1;
 }
+
+void clinux_trim_memory(void) { malloc_trim(0); }

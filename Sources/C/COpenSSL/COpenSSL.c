@@ -137,6 +137,7 @@ static void known_clear(struct known *place) {
 
 static void known_drop(void *value) {
     struct known_table *table = value;
+    known = NULL;
     for (size_t i = 0; i <= table->mask; i++) known_clear(&table->places[i]);
     free(table);
 }

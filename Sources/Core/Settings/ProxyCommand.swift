@@ -189,8 +189,8 @@ package enum ProxyCommand: Hashable, Sendable {
             workers: try values.integer("workers", in: 1...256) ?? defaultWorkers,
             logFormat: try values.logFormat(),
             grace: try values.duration("grace", in: .zero ... .seconds(3_600)) ?? .seconds(10),
-            handover: try handover(values), limits: try limits(values),
-            knownCertificates: try values.integer("known-certificates", in: 0...4_096) ?? 1_024)
+            knownCertificates: try values.integer("known-certificates", in: 0...4_096) ?? 1_024,
+            handover: try handover(values), limits: try limits(values))
     }
 
     private static func handover(_ values: FlagValues) throws(SettingsError) -> ProxySettings.Handover {

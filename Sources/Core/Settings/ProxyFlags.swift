@@ -91,6 +91,9 @@ enum ProxyFlags {
             "grace", "DURATION", default: "10s", example: "30s",
             "How long a drain waits for what is in flight, 0s to 1h."),
         FlagDescription(
+            "known-certificates", "N", default: "1024", example: "4096",
+            "Certificates of verified peers that a worker keeps decoded, about 10 KiB each; 0 to 4096."),
+        FlagDescription(
             "takeover", nil,
             "Takes the listeners over from the process that runs with the same --state-dir or --handover; that one drains. Nobody there: starts as usual."
         ),
@@ -106,8 +109,5 @@ enum ProxyFlags {
         FlagDescription(
             "memory-limit", "SIZE", default: "that of the cgroup", example: "256MiB",
             "Resident memory, 32MiB to 1024GiB: load is shed from 75 % on, in stages."),
-        FlagDescription(
-            "known-certificates", "N", default: "1024", example: "4096",
-            "Certificates of verified peers that a worker keeps decoded, about 10 KiB each; 0 to 4096."),
     ]
 }

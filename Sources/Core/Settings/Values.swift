@@ -69,6 +69,8 @@ package struct ProxySettings: Hashable, Sendable {
     package let logFormat: LogFormat
     /// How long a drain waits for what is in flight.
     package let grace: Duration
+    /// Leaves of verified peers that a worker keeps decoded.
+    package let knownCertificates: Int
     package let handover: Handover
     package let limits: Limits
 
@@ -100,17 +102,15 @@ package struct ProxySettings: Hashable, Sendable {
             self.memory = memory
         }
     }
-    /// Leaves of verified peers that a worker keeps decoded.
-    package let knownCertificates: Int
 
     package init(
         source: ProxySource, bundles: [BundleFile], locality: Locality, admin: AdminAddress, metrics: ListenAddress,
         ready: ListenAddress, workers: Int? = nil, logFormat: LogFormat, grace: Duration,
-        handover: Handover = Handover(), limits: Limits = Limits(), knownCertificates: Int = 1_024
+        knownCertificates: Int = 1_024, handover: Handover = Handover(), limits: Limits = Limits()
     ) {
+        self.knownCertificates = knownCertificates
         self.handover = handover
         self.limits = limits
-        self.knownCertificates = knownCertificates
         self.source = source
         self.bundles = bundles
         self.locality = locality

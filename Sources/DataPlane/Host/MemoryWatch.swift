@@ -39,7 +39,7 @@ final class MemoryWatch {
             let beside = isCgroup ? max(0, Machine.cgroupMemory - resident) : 0
             if beside != told { tell(beside) }
             if rounds.isMultiple(of: Self.trimEvery), (resident + beside) / 100 >= limit / 100 * Self.trimAbove / 100 {
-                Machine.trim()
+                Machine.trimMemory()
             }
             look(loop, told: beside, tell)
         }

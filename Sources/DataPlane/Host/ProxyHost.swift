@@ -20,8 +20,6 @@ package final class ProxyHost {
     private static let healthInterval = Duration.milliseconds(500)
     /// How often a sidecar's counts of plaintext are.
     private static let plaintextInterval = Duration.seconds(5)
-    /// How often it is looked whether the app has ended.
-    static let appInterval = Duration.milliseconds(200)
 
     /// Descriptors kept for what is no proxied connection.
     private static let ownDescriptors = 96

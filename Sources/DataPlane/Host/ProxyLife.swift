@@ -1,6 +1,5 @@
 internal import Feed
 internal import Identity
-internal import MeshModel
 internal import Proxy
 internal import Reactor
 internal import RPC
@@ -60,6 +59,9 @@ extension ProxyHost {
     }
 
     // MARK: The end
+
+    /// How often it is looked whether the app has ended.
+    private static let appInterval = Duration.milliseconds(200)
 
     /// Readiness goes, the broker hears it, the workers let what is under way end. A second signal, or `quitquitquit`, is
     /// the end of waiting for the app.

@@ -132,10 +132,10 @@ extension Worker {
                 // Plain connections have none.
                 let isOld = generation != 0 && generation != configuration?.generation
                 let wait =
-                    pressure >= .lean ? min(Self.leanIdle, outbound[handle].times.idle) : outbound[handle].times.idle
-                let idleEnd = outbound[handle].connection.lastActive + wait
+                    pressure >= .lean ? min(outbound[handle].times.idle, Self.leanIdle) : outbound[handle].times.idle
                 if outbound[handle].connection.streams.isEmpty {
-                    if isOld || idleEnd <= now || outbound[handle].expiry <= now { retire(handle) }
+                    let isIdle = outbound[handle].connection.lastActive + wait <= now
+                    if isOld || isIdle || outbound[handle].expiry <= now { retire(handle) }
                 } else if outbound[handle].expiry <= now {
                     startDraining(handle)
                 }

@@ -184,7 +184,7 @@ package struct Worker: ~Copyable {
                     WorkerReport(
                         metrics: metrics.snapshot(), connections: inbound.count, exchanges: exchanges.count,
                         unhealthy: health.unhealthyEndpoints(), healthChanges: health.changes,
-                        generation: configuration?.generation ?? 0, pressure: pressure, plaintext: plaintext))
+                        generation: configuration?.generation ?? 0, plaintext: plaintext, pressure: pressure))
             }
         }
     }

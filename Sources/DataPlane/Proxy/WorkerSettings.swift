@@ -47,13 +47,13 @@ package struct WorkerSettings: Sendable {
     /// A connection without an exchange. Envoy's default is an hour; a gateway's peers reconnect cheaply.
     package var idleTimeout = Duration.seconds(300)
     package var grace = Duration.seconds(10)
-    /// Bytes of resident memory that the process may use; 0: no bound.
-    package var memoryLimit = 0
     /// Inbound connections may have been redirected from the app's ports: their first byte decides.
     package var capturesInbound = false
     package var probes: [ProbePath] = []
     /// Leaves of verified peers that are kept decoded (decision 0043).
     package var knownCertificates = 1_024
+    /// Bytes of resident memory that the process may use; 0: no bound.
+    package var memoryLimit = 0
     /// The workers of a gateway, this one among them: each new connection goes to the one with the fewest. Empty: it stays.
     package var crew: [WorkerMailbox] = []
 

@@ -89,6 +89,8 @@ package enum Machine {
     /// Resident memory of the process in bytes.
     package static var residentMemory: Int { Int(clinux_resident_memory()) }
     package static var openDescriptors: Int { Int(clinux_open_descriptors()) }
+    /// Gives memory that was freed back to the kernel; takes milliseconds.
+    package static func trimMemory() { clinux_trim_memory() }
 
     /// Moments outside any loop: start-up only.
     package static var boottime: UInt64 { clinux_boottime() }

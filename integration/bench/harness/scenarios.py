@@ -41,9 +41,9 @@ class Scenario:
 
 def _sizes():
     for size, connections, streams in (("1k", 32, 1), ("16k", 32, 1), ("1m", 8, 1)):
-        yield Scenario(f"gateway-http1-{size}", "wrk", connections, 1, "http2", f"/{size}", quick=False, share=0.34)
+        yield Scenario(f"gateway-http1-{size}", "wrk", connections, 1, "http2", f"/{size}", quick=False, share=1 / 3)
     for size, connections, streams in (("1k", 8, 32), ("16k", 8, 32), ("1m", 4, 2)):
-        yield Scenario(f"gateway-http2-{size}", "h2load", connections, streams, "http2", f"/{size}", quick=False, share=0.34)
+        yield Scenario(f"gateway-http2-{size}", "h2load", connections, streams, "http2", f"/{size}", quick=False, share=1 / 3)
 
 
 SCENARIOS = [

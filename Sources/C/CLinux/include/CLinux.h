@@ -106,6 +106,8 @@ int64_t clinux_cgroup_memory(void);
 // Resident memory of this process.
 int64_t clinux_resident_memory(void);
 int clinux_open_descriptors(void);
+// Gives free memory back to the kernel.
+void clinux_trim_memory(void);
 
 int clinux_lock_file(const char *path);
 const char *clinux_error_text(int code);
