@@ -46,7 +46,7 @@ package final class ProxyHost {
     var svid: SVID?
     private var trust: TrustStore?
     var configuration: ProxyConfiguration?
-    private var generation: UInt32 = 0
+    var generation: UInt32 = 0
     private var adminText = ""
     private var isReadyTold = false
     private var isTrimming = false

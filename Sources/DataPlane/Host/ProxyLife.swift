@@ -16,6 +16,8 @@ extension ProxyHost {
         guard takeover != nil else { return }
         guard let snapshot, let svid else { throw HostFailure("--takeover: there is nothing to serve by") }
         if let reason = plan.judge(snapshot, svid.id) { throw HostFailure("--takeover: \(reason)", status: 65) }
+        // 0 is the generation of plain connections.
+        generation = 1
         reconfigure()
         guard configuration != nil else { throw HostFailure("--takeover: the stored snapshot cannot be used") }
     }
