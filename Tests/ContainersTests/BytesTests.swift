@@ -60,6 +60,19 @@ import Testing
         holds(filled == buffer.count && filled >= 8)
     }
 
+    @Test func digitsAreWrittenEightAtATime() {
+        var random = SplitMix64.announced()
+        for value in [0, 1, 0xF, 0x0123_4567_89AB_CDEF, UInt64.max] + (0..<200).map({ _ in random.next() }) {
+            var buffer = ByteBuffer()
+            buffer.append(digits: value)
+            let text = String(value, radix: 16)
+            holds(array(buffer) == Array((String(repeating: "0", count: 16 - text.count) + text).utf8))
+            buffer.append(word: 0x6463_6261, count: 3)
+            buffer.append(word: 0, count: -1)
+            holds(Array(array(buffer).suffix(3)) == Array("abc".utf8))
+        }
+    }
+
     @Test func anEmptyBufferHasNoBytes() {
         let buffer = ByteBuffer()
         holds(buffer.bytes.isEmpty && buffer.isEmpty)

@@ -31,6 +31,26 @@ private func bytes(_ text: String) -> [UInt8] { Array(text.utf8) }
 }
 
 @Suite struct HeaderBlockTests {
+    @Test func copiedFieldsAreTheSame() {
+        let source = block([(":status", "200"), ("X-One", "1"), ("date", "today"), ("x-empty", "")])
+        var copy = block([("server", "s")])
+        for index in 0..<source.count { copy.append(copying: index, of: source) }
+        copy.remove(at: 0)
+        #expect(lines(copy) == lines(source))
+        #expect(copy.byteCount == source.byteCount)
+        #expect(copy.first(.date) == 2 && copy.first(named: bytes("x-one").span) == 1)
+    }
+
+    @Test func whatOnlyTheMeshSaysIsSeenInEverySpelling() {
+        #expect(block([(":status", "200"), ("x-other", "1"), ("date", "d")]).isFreeOfMeshFields)
+        for name in [
+            "meshfed-error", "meshfed-hops", "Meshfed_Hops", "meshfed-new", "meshfed-origin", "meshfed-probe",
+            "x-forwarded-client-cert", "X_Forwarded_Client_Cert",
+        ] {
+            #expect(!block([("x-other", "1"), (name, "1")]).isFreeOfMeshFields)
+        }
+    }
+
     @Test func fieldsAreFoundReplacedAndRemoved() {
         var fields = block([(":method", "GET"), ("X-One", "1"), ("cookie", "a"), ("Cookie", "b"), ("x-two", "2")])
         #expect(fields.count == 5)

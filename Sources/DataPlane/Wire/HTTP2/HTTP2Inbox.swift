@@ -54,8 +54,8 @@ struct HTTP2Inbox: ~Copyable {
     init(role: HTTPRole, limits: HTTPLimits, settings: HTTP2Settings) {
         self.role = role
         self.limits = limits
-        glitches = HTTP2Glitches(role: role, cancelBurst: settings.cancelBurst, cancelRate: settings.cancelRate)
         streams = HTTP2StreamTable(window: settings.streamWindow)
+        glitches = HTTP2Glitches(role: role, cancelBurst: settings.cancelBurst, cancelRate: settings.cancelRate)
     }
 
     // MARK: Heads
