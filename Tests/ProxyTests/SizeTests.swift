@@ -13,10 +13,10 @@ import Wire
                 + "relay \(ElementSizes.relay), transport \(MemoryLayout<Transport>.stride), "
                 + "link \(MemoryLayout<HTTPLink>.stride), head \(MemoryLayout<HeaderBlock>.stride), "
                 + "session \(MemoryLayout<HTTPSession>.stride)")
-        #expect(ElementSizes.inbound <= 1_024)
-        #expect(ElementSizes.outbound <= 512)
-        #expect(ElementSizes.exchange <= 832)
-        #expect(ElementSizes.relay <= 448)
+        #expect(ElementSizes.inbound <= 496)
+        #expect(ElementSizes.outbound <= 464)
+        #expect(ElementSizes.exchange <= 688)
+        #expect(ElementSizes.relay <= 400)
         #expect(MemoryLayout<Transport>.stride <= 192)
         #expect(MemoryLayout<HTTPLink>.stride <= 256)
         #expect(MemoryLayout<HTTPSession>.stride <= 64)

@@ -38,7 +38,7 @@ extension Worker {
         if let address = relays[relay].outside {
             return Target(
                 address: address, serverName: [], use: .plainTCP, expectation: .anybody, context: nil, isProxy: false,
-                isGateway: false, connectTimeout: relays[relay].destination.traffic.connectTimeout)
+                isGateway: false, times: ConnectionTimes(relays[relay].destination.traffic))
         }
         if case .app(let port) = relays[relay].route {
             guard let address = settings.appAddress else {
