@@ -1,6 +1,6 @@
 # make demo      the whole path on this machine: two clusters, joined, every fact checked (KEEP=1 leaves it up)
 # make check     format, build, unit tests, laws      make test     check + the integration suites
-# make bench     the gateway beside HAProxy and Envoy (QUICK=1)      make soak     1,000 seeds of the simulation (SEEDS=n)
+# make bench     meshfed beside HAProxy, Envoy and nghttpx (QUICK=1)  make soak     1,000 seeds of the simulation (SEEDS=n)
 # make fuzz      each codec for a minute (EACH=seconds)              make sanitize unit tests, and suites against the proxy, by both sanitizers
 # make build     the two programs into .build-release/release        make fmt      format in place      make clean
 SHELL := /bin/bash
@@ -56,6 +56,7 @@ test: install check
 
 bench: install build
 	@QUICK=$(QUICK) integration/bench/run
+	@QUICK=$(QUICK) integration/bench/capture
 
 fuzz: install-build
 	@integration/lib/fuzz $(EACH)

@@ -83,7 +83,11 @@ let package = Package(
                 "Proxy", "Feed", "Admin", "RPC", "Settings", "ControlCoding", "Routing", "Telemetry", "Identity",
                 "Reactor", "TLS", "MeshModel",
             ]),
-        room("DataPlane", "Sidecar", ["Host", "Proxy", "Feed", "Settings", "Routing", "MeshModel", "Reactor"]),
+        room("DataPlane", "Redirect", ["Settings"]),
+        room("DataPlane", "Names", ["Wire", "Reactor", "Containers", "MeshModel"]),
+        room(
+            "DataPlane", "Sidecar",
+            ["Host", "Proxy", "Names", "Feed", "Settings", "Routing", "MeshModel", "Reactor"]),
         room("DataPlane", "Gateway", ["Host", "Proxy", "Feed", "Settings", "Routing", "MeshModel", "Reactor"]),
 
         room("ControlPlane", "Store", ["MeshModel"]),
@@ -109,7 +113,7 @@ let package = Package(
             ], path: "Sources/meshfed", swiftSettings: strict),
         .executableTarget(
             name: "meshfed-proxy",
-            dependencies: ["Sidecar", "Gateway", "Settings", "MeshModel", "Reactor"],
+            dependencies: ["Sidecar", "Gateway", "Redirect", "Settings", "MeshModel", "Reactor"],
             path: "Sources/meshfed-proxy", swiftSettings: strict),
 
         .target(
@@ -123,6 +127,7 @@ let package = Package(
             swiftSettings: strict),
         tests("Wire", ["Containers", "WireFuzz"]),
         tests("Routing", ["MeshModel", "Identity", "Containers", "Telemetry"]),
+        tests("Redirect", ["Settings"]), tests("Names", ["MeshModel", "Wire"]),
         tests("Reactor", ["Containers", "MeshModel"]),
         tests("TLS", ["Reactor", "Identity", "MeshModel", "Containers", "COpenSSL"]),
         tests("Link", ["Reactor", "TLS", "Wire", "Containers", "Identity", "MeshModel"]),

@@ -1,6 +1,7 @@
 internal import Gateway
 internal import Glibc
 internal import Reactor
+internal import Redirect
 internal import Settings
 internal import Sidecar
 
@@ -17,6 +18,7 @@ enum Program {
             switch try ProxyCommand.parse(arguments, environment: variable) {
             case .gateway(let settings): return GatewayProgram.run(settings)
             case .sidecar(let settings): return SidecarProgram.run(settings)
+            case .redirect(let settings): return RedirectProgram.run(settings)
             case .version(let asJSON):
                 let text = asJSON ? "{\n  \"version\": \"\(Release.version)\"\n}\n" : "\(Release.version)\n"
                 return put(text, on: 1) ? 0 : 1

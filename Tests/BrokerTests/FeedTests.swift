@@ -136,4 +136,19 @@ import Wire
         #expect(try broker.status().revision > 2)
         try broker.stop()
     }
+
+    @Test func aSidecarThatDrainsIsOutUntilOneSubscribesAgain() throws {
+        let broker = try RunningBroker("east", folder: try TemporaryFolder())
+        _ = try broker.apply(Manifests.service("api"), Manifests.workload("w1", app: "api"))
+        let context = try broker.context(try broker.enrol(try sidecarToken(broker)))
+        let role = SubscriberHello.Role.sidecar(workload: try #require(ObjectName("shop/w1")))
+        func wait(_ healthy: Bool, before: [SubscriberFrame] = []) throws {
+            try FeedReader(broker, context).read(role, before: before) { snapshot in
+                snapshot.services.first?.endpoints.first?.healthy == healthy ? .last : .ack
+            }
+        }
+        try wait(false, before: [.draining])
+        try wait(true)
+        try broker.stop()
+    }
 }

@@ -4,18 +4,21 @@ import Testing
     /// The places that touch memory, C or the kernel (docs/ARCHITECTURE.md, Laws). Generated code is not counted.
     private static let list: [UnsafeUse.Allowance] = [
         .init(path: "Sources/Core/Containers", limit: 43, why: "slabs, rings and buffers are pointers"),
-        .init(path: "Sources/Core/Identity", limit: 200, why: "OpenSSL's certificates and keys"),
+        .init(path: "Sources/Core/Identity", limit: 205, why: "OpenSSL's certificates and keys"),
         .init(path: "Sources/Core/Telemetry", limit: 17, why: "the log's thread and its lock"),
         .init(path: "Sources/DataPlane/Wire/HTTP2", limit: 389, why: "nghttp2's session, callbacks and allocator"),
         .init(
             path: "Sources/DataPlane/Wire/Headers", limit: 106,
             why: "heads lie in one slab; names are compared by words"
         ),
-        .init(path: "Sources/DataPlane/Reactor", limit: 40, why: "the kernel's sockets, epoll and threads"),
+        .init(path: "Sources/DataPlane/Reactor", limit: 70, why: "the kernel's sockets, epoll and threads"),
         .init(path: "Sources/DataPlane/TLS", limit: 120, why: "OpenSSL's sessions and their buffers"),
         .init(path: "Sources/DataPlane/Feed", limit: 20, why: "the state directory's files and lock"),
         .init(path: "Sources/DataPlane/RPC", limit: 6, why: "bytes lent to a message"),
-        .init(path: "Sources/DataPlane/Host", limit: 12, why: "the files that an operator names"),
+        .init(path: "Sources/DataPlane/Names", limit: 8, why: "resolv.conf and the routing tables"),
+        .init(path: "Sources/DataPlane/Redirect", limit: 60, why: "running iptables"),
+        .init(
+            path: "Sources/DataPlane/Host", limit: 32, why: "the files that an operator names; the sockets of the pod"),
         .init(path: "Sources/ControlPlane/Authority", limit: 15, why: "the state directory's files and modes"),
         .init(path: "Sources/ControlPlane/Broker", limit: 10, why: "the addresses of the machine"),
         .init(path: "Sources/ControlPlane/Store", limit: 2, why: "the memory store's core behind its lock"),

@@ -200,7 +200,7 @@ struct Samples {
     }
 
     mutating func subscriberFrame() -> SubscriberFrame {
-        switch below(5) {
+        switch below(6) {
         case 0:
             .hello(
                 SubscriberHello(
@@ -216,6 +216,14 @@ struct Samples {
                         endpoint: UInt32(index), healthy: samples.flag(), since: WallTime(seconds: 1))
                 })
         case 3: .keepalive(counter: next())
+        case 4:
+            .plaintext(
+                since: WallTime(seconds: 7),
+                list(3) { samples, index in
+                    PlaintextCount(
+                        service: UInt32(index), allowed: samples.next(), refused: samples.next(),
+                        last: WallTime(seconds: 9))
+                })
         default: .draining
         }
     }

@@ -197,7 +197,7 @@ final class Office {
                 case .ack(let epoch, let revision, let refused):
                     acks.append(.ack(epoch: epoch, revision: revision, refused: refused))
                 case .health(let list): health.append(list)
-                case .keepalive, .draining: break
+                case .keepalive, .draining, .plaintext: break
                 }
             } catch { Issue.record("\(error)") }
         }

@@ -111,6 +111,29 @@ import Wire
         #expect(session.flood == .windowUpdates && updates <= 5_100 && sent <= updates)
     }
 
+    /// 64: each is answered with 431, which earns nothing back.
+    @Test func headsAboveTheLimitEndInCalm() {
+        var session = HTTPSession.http2(role: .server)
+        var told = Told()
+        var frames = Frames.opened()
+        let head = block([(Array(":status".utf8), Array("431".utf8))])
+        let many = (0..<140).map { (Array("x\($0)".utf8), Array("y".utf8)) }
+        let good = [(":method", "GET"), (":scheme", "https"), (":path", "/"), (":authority", "shop.test")]
+        var answered = 0
+        while answered < 1_000, session.shouldClose == false {
+            let id = UInt32(answered * 2 + 1)
+            frames.headers(id, good.map { (Array($0.0.utf8), Array($0.1.utf8)) } + many)
+            feed(&session, frames.bytes, into: &told)
+            #expect(session.failure != nil || told.violations[StreamID(id)] == 431)
+            session.sendHead(StreamID(id), head, .response, endStream: true)
+            _ = output(of: &session)
+            drain(&session, &told)
+            frames = Frames()
+            answered += 1
+        }
+        #expect(session.flood == .heads && answered <= 102)
+    }
+
     /// Windows that come back in small steps, for work that was done: a peer in good order.
     @Test func smallWindowsForSmallMessagesAreFree() {
         var session = HTTPSession.http2(role: .server)

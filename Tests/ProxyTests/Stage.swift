@@ -187,8 +187,9 @@ final class Node {
     let addresses: [SocketAddress]
     private let ended = Slot(false)
 
-    init(_ settings: WorkerSettings, listening: [SocketAddress], _ configuration: ProxyConfiguration) throws {
-        let mailbox = try WorkerMailbox()
+    convenience init(
+        _ settings: WorkerSettings, listening: [SocketAddress], _ configuration: ProxyConfiguration
+    ) throws {
         var bound: [SocketAddress] = []
         var descriptors: [(descriptor: Int32, role: Int)] = []
         for (role, address) in listening.enumerated() {
@@ -197,6 +198,15 @@ final class Node {
             bound.append(place)
             descriptors.append((listener.release(), role))
         }
+        try self.init(settings, bound, descriptors, configuration)
+    }
+
+    /// A worker on listeners that are bound already.
+    init(
+        _ settings: WorkerSettings, _ bound: [SocketAddress], _ descriptors: [(descriptor: Int32, role: Int)],
+        _ configuration: ProxyConfiguration
+    ) throws {
+        let mailbox = try WorkerMailbox()
         self.mailbox = mailbox
         addresses = bound
         mailbox.post(.configure(configuration))

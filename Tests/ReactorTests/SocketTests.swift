@@ -193,4 +193,55 @@ import Testing
         #expect(error(ECONNREFUSED).description == "x: Connection refused")
         #expect(error(99_999).text == "error 99999")
     }
+
+    @Test func packetsCarryDescriptors() throws {
+        let path = "/tmp/meshfed-packets-\(getpid())-\(UInt32.random(in: 0 ... .max))"
+        defer { _ = unsafe unlink(path) }
+        let first = try PacketSocket.listen(path: path)
+        // Whoever listens anew takes the place at once.
+        let listener = try PacketSocket.listen(path: path)
+        let near = try PacketSocket.connect(path: path, milliseconds: 1_000)
+        let nobody = try first.accept() == nil
+        #expect(nobody)
+        guard let far = try listener.accept() else {
+            Issue.record("nothing to accept")
+            return
+        }
+        let uid = far.peerUID()
+        #expect(uid == geteuid())
+        do throws(SocketError) {
+            _ = try far.receive()
+            Issue.record("nothing was sent yet")
+        } catch { #expect(error.code == EAGAIN) }
+        let given = try ListenerSocket.bind(#require(SocketAddress("127.0.0.1:0")))
+        let address = given.address
+        let place = try #require(address)
+        try near.send(Array("one".utf8), passing: given.descriptor)
+        try near.send(Array("two".utf8))
+        let came = try far.receive()
+        let packet = try #require(came)
+        #expect(packet.bytes == Array("one".utf8))
+        let descriptor = try #require(packet.descriptor)
+        #expect(ListenerSocket.address(of: descriptor) == place)
+        let taken = ListenerSocket(adopting: descriptor)
+        let socket = try Socket.connect(to: place)
+        let own = socket.localAddress()
+        #expect(own != nil)
+        let isSame = taken.address == place
+        #expect(isSame)
+        let next = try far.receive()
+        let second = try #require(next)
+        #expect(second.bytes == Array("two".utf8) && second.descriptor == nil)
+        func end(_ socket: consuming PacketSocket) {}
+        end(near)
+        let last = try far.receive()
+        #expect(last == nil)
+    }
+
+    @Test func theMachineSaysWhatItGives() {
+        #expect(Machine.residentMemory > 1 << 20)
+        #expect(Machine.openDescriptors >= 3)
+        Machine.trimMemory()
+        if let limit = Machine.memoryLimit { #expect(limit > 0 && Machine.cgroupMemory < limit) }
+    }
 }

@@ -26,6 +26,40 @@ private func sidecar(_ rest: String, _ environment: [String: String] = [:]) thro
 }
 
 @Suite struct ProxyCommandTests {
+    @Test func takingOverNeedsAPlaceToDoItAt() throws {
+        let plain = try gateway("--state-dir /s --advertise 203.0.113.10 -").proxy
+        #expect(plain.handover == .init() && plain.limits == .init())
+        let next = try gateway("--state-dir /s --advertise 203.0.113.10 --takeover").proxy
+        #expect(next.handover.takes && next.handover.path == nil)
+        #expect(
+            try gateway("--state-dir /s --advertise 203.0.113.10", ["MESHFED_TAKEOVER": "1"]).proxy.handover.takes)
+        let files = "--snapshot s --svid c --key k"
+        #expect(throws: SettingsError.self) { try gateway("\(files) --takeover") }
+        #expect(throws: SettingsError.self) { try gateway("--state-dir /s", ["MESHFED_TAKEOVER": "perhaps"]) }
+        #expect(throws: SettingsError.self) {
+            try gateway("\(files) --handover /\(String(repeating: "x", count: 103))")
+        }
+        let standalone = try gateway("\(files) --takeover --handover /run/g.sock").proxy
+        #expect(standalone.handover.takes && standalone.handover.path == "/run/g.sock")
+    }
+
+    @Test func limitsAreNumbersAndSizes() throws {
+        let limits = try gateway(
+            "--snapshot s --svid c --key k --max-connections 1000 --max-requests 2000 --memory-limit 256MiB"
+        ).proxy.limits
+        #expect(limits == .init(connections: 1_000, requests: 2_000, memory: 268_435_456))
+        for (text, bytes) in [("268435456", 268_435_456), ("65536KiB", 67_108_864), ("2GiB", 2_147_483_648)] {
+            #expect(
+                try gateway("--snapshot s --svid c --key k --memory-limit \(text)").proxy.limits.memory == bytes)
+        }
+        for text in ["1MiB", "256MB", "-1", "1.5GiB", "9999999999999GiB", "MiB", "99999999999999", "2000GiB"] {
+            #expect(throws: SettingsError.self, "\(text)") {
+                try gateway("--snapshot s --svid c --key k --memory-limit \(text)")
+            }
+        }
+        #expect(throws: SettingsError.self) { try gateway("--snapshot s --svid c --key k --max-connections 1") }
+    }
+
     @Test func gatewayDefaultsAreThoseOfTheContract() throws {
         let settings = try gateway("--state-dir /s --advertise 203.0.113.10 -")
         #expect(settings.listen.description == "[::]:15443")
@@ -35,6 +69,7 @@ private func sidecar(_ rest: String, _ environment: [String: String] = [:]) thro
         #expect(settings.proxy.metrics.description == "0.0.0.0:15020")
         #expect(settings.proxy.ready.description == "0.0.0.0:15021")
         #expect(settings.proxy.workers == nil && settings.proxy.grace == .seconds(10))
+        #expect(settings.proxy.knownCertificates == 1_024)
         #expect(settings.proxy.logFormat == .text && settings.proxy.locality == .unknown)
     }
 
@@ -44,7 +79,7 @@ private func sidecar(_ rest: String, _ environment: [String: String] = [:]) thro
                 + " --listen-inbound [::]:0 --listen-outbound 127.0.0.2:15080 --tcp 127.0.0.1:3306=mysql.default:3306"
                 + " --tcp [::1]:3306=mysql:3306 --inbound-plain 0.0.0.0:8080=80 --app-address ::1 --region us-east"
                 + " --zone us-east-1a --admin unix:/run/a.sock --metrics=[::1]:0 --ready 127.0.0.1:0 --workers 4"
-                + " --log-format json --grace 1m30s")
+                + " --log-format json --grace 1m30s --known-certificates 0")
         #expect(settings.workload.description == "shop/web-1")
         #expect(settings.proxy.source == .standalone(snapshot: "s", certificate: "c", key: "k"))
         #expect(settings.proxy.bundles.map(\.path) == ["e.pem", "w=1.pem"])
@@ -55,7 +90,7 @@ private func sidecar(_ rest: String, _ environment: [String: String] = [:]) thro
         #expect(settings.appAddress == "::1" && settings.proxy.admin == .unix("/run/a.sock"))
         #expect(settings.proxy.locality == Locality(region: "us-east", zone: "us-east-1a"))
         #expect(settings.proxy.workers == 4 && settings.proxy.grace == .seconds(90))
-        #expect(settings.proxy.logFormat == .json)
+        #expect(settings.proxy.logFormat == .json && settings.proxy.knownCertificates == 0)
     }
 
     @Test func sidecarDefaults() throws {
@@ -82,7 +117,7 @@ private func sidecar(_ rest: String, _ environment: [String: String] = [:]) thro
         ("", "meshfed-proxy: no command; try meshfed-proxy --help"),
         ("gateway", "meshfed-proxy: gateway needs a verb; try meshfed-proxy gateway run --help"),
         ("gateway start", "\"gateway start\" is no command"),
-        ("redirect --print", "redirect is not available in this version"),
+        ("redirect", "redirect needs a verb; try --print, --apply or --remove"),
         ("--frob", "\"--frob\" is not expected here"),
         ("gateway run --name gw-1 extra", "\"extra\" is not expected here"),
         ("gateway run --name gw-1 --listn x", "--listn: is unknown; try --listen"),

@@ -1,4 +1,5 @@
 #define _GNU_SOURCE
+#include <malloc.h>
 #include "CLinux.h"
 
 #include <arpa/inet.h>
@@ -232,6 +233,65 @@ static int start_connect(int fd, const struct sockaddr *name, socklen_t length, 
     return fd;
 }
 
+static uint32_t socket_mark = 0;
+
+int clinux_use_mark(uint32_t mark) {
+    int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+    if (fd < 0) return -errno;
+    int outcome = result(setsockopt(fd, SOL_SOCKET, SO_MARK, &mark, sizeof mark));
+    close(fd);
+    if (outcome == 0) socket_mark = mark;
+    return outcome;
+}
+
+static int mark(int fd) {
+    if (!socket_mark) return 0;
+    return setsockopt(fd, SOL_SOCKET, SO_MARK, &socket_mark, sizeof socket_mark);
+}
+
+static int udp_socket(const struct clinux_address *address, int connected) {
+    struct sockaddr_storage name;
+    socklen_t length = to_sockaddr(address, &name);
+    int fd = socket(name.ss_family, SOCK_DGRAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
+    if (fd < 0) return -errno;
+    int one = 1;
+    if (name.ss_family == AF_INET6) setsockopt(fd, IPPROTO_IPV6, IPV6_V6ONLY, &one, sizeof one);
+    int failed = mark(fd);
+    if (!failed)
+        failed = connected ? connect(fd, (struct sockaddr *)&name, length) : bind(fd, (struct sockaddr *)&name, length);
+    if (failed) {
+        int code = errno;
+        close(fd);
+        return -code;
+    }
+    return fd;
+}
+
+int clinux_udp_bind(const struct clinux_address *address) { return udp_socket(address, 0); }
+int clinux_udp_connect(const struct clinux_address *address) { return udp_socket(address, 1); }
+
+ssize_t clinux_udp_receive(int fd, void *buffer, size_t count, struct clinux_address *from) {
+    struct sockaddr_storage name;
+    socklen_t length = sizeof name;
+    memset(&name, 0, sizeof name);
+    ssize_t got = recvfrom(fd, buffer, count, 0, (struct sockaddr *)&name, &length);
+    if (got < 0) return -errno;
+    from_sockaddr(&name, from);
+    return got;
+}
+
+ssize_t clinux_udp_send(int fd, const void *buffer, size_t count, const struct clinux_address *to) {
+    struct sockaddr_storage name;
+    socklen_t length = to ? to_sockaddr(to, &name) : 0;
+    ssize_t put = sendto(fd, buffer, count, MSG_NOSIGNAL, to ? (struct sockaddr *)&name : NULL, length);
+    return put < 0 ? -errno : put;
+}
+
+ssize_t clinux_peek(int fd, void *buffer, size_t count) {
+    ssize_t got = recv(fd, buffer, count, MSG_PEEK);
+    return got < 0 ? -errno : got;
+}
+
 int clinux_connect(const struct clinux_address *address, int *inProgress) {
     struct sockaddr_storage name;
     socklen_t length = to_sockaddr(address, &name);
@@ -239,6 +299,11 @@ int clinux_connect(const struct clinux_address *address, int *inProgress) {
     if (fd < 0) return -errno;
     int one = 1;
     setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &one, sizeof one);
+    if (mark(fd) < 0) {
+        int code = errno;
+        close(fd);
+        return -code;
+    }
     keep_alive(fd);
     return start_connect(fd, (struct sockaddr *)&name, length, inProgress);
 }
@@ -414,3 +479,5 @@ int clinux_start_thread(const char *name, clinux_thread_body body, void *context
     if (code) free(start);
     return -code;
 }
+
+void clinux_trim(void) { malloc_trim(0); }

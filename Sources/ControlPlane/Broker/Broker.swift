@@ -44,7 +44,8 @@ final class Broker {
     private let startDirectoryError: String
 
     private(set) lazy var objects = ObjectDesk(self, startBook)
-    private(set) lazy var snapshots = SnapshotDriver(self, epoch: records.epoch, identifiers: records.identifiers)
+    private(set) lazy var snapshots = SnapshotDriver(
+        self, epoch: records.epoch, identifiers: records.identifiers, addresses: records.addresses)
     private(set) lazy var gateways = GatewayRegistry(self, known: records.gateways)
     private(set) lazy var health = HealthBoard(self)
     private(set) lazy var federation = FederationDriver(self, startMachine)

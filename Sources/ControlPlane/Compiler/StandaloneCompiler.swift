@@ -39,7 +39,7 @@ package enum StandaloneCompiler {
         }
         guard problems.isEmpty else { throw CompileError(problems: problems + index.problems) }
         var identifiers = IDTable()
-        return try SnapshotCompiler.compile(
+        var compilation = try SnapshotCompiler.compile(
             CompilerInput(
                 cluster: cluster, trustDomain: domain, epoch: 1, revision: revision, objects: objects,
                 gateways: index.gateways.map { gateway in
@@ -48,6 +48,9 @@ package enum StandaloneCompiler {
                         locality: gateway.body.locality)
                 }, members: members, bundles: bundles),
             identifiers: &identifiers, standalone: true)
+        var addresses = AddressPool()
+        addresses.assign(&compilation.snapshot, now: WallTime(seconds: 0))
+        return compilation
     }
 
     /// The owner's policies are not in a Member object: the consumer's gateway lets every caller pass, and the owner's

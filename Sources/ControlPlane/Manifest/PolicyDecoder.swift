@@ -288,7 +288,7 @@ enum PolicyDecoder {
             spec.report("has targetRefs but no mtls", "targetRefs narrow mtls.mode only: mtls: {mode: permissive}")
             good = false
         }
-        let wide = ["federation", "acceptAttested", "tracing", "accessLog"].map { spec.optional($0) }
+        let wide = ["federation", "acceptAttested", "tracing", "accessLog", "outboundPolicy"].map { spec.optional($0) }
         if refs != nil {
             for case .some(let field) in wide {
                 field.report("is mesh-wide", "move it to a MeshPolicy without targetRefs")
@@ -310,6 +310,10 @@ enum PolicyDecoder {
             tracing.finish()
         }
         if let field = wide[3], let value = field.boolean() { settings.accessLog = value }
+        if let field = wide[4] {
+            let policy: OutboundPolicy? = field.choice(["allow": .allow, "registryOnly": .registryOnly])
+            if let policy { settings.outboundPolicy = policy } else { good = false }
+        }
         spec.unavailable("assertion")
         guard let targets, good else { return nil }
         return .meshPolicy(MeshPolicyObject(targets: targets, settings: settings, sponsors: sponsors))

@@ -121,6 +121,7 @@ enum PolicyWriter {
         }
         entries.append(("tracing", .mapping([("samplePercent", .decimal(body.settings.tracingSamplePercent))])))
         entries.append(("accessLog", .boolean(body.settings.accessLog)))
+        if body.settings.outboundPolicy == .registryOnly { entries.append(("outboundPolicy", .string("registryOnly"))) }
         return .mapping(entries)
     }
 }

@@ -131,8 +131,16 @@ package struct TopologySidecar: Hashable, Sendable {
     package var outbound: [String]
     /// Further flags of `meshfed-proxy sidecar run`.
     package var arguments: [String]
+    /// The pod's traffic and its DNS are redirected to the sidecar.
+    package var capture: Bool
+    /// Further flags of `meshfed-proxy redirect --apply`.
+    package var redirectArguments: [String]
 
-    package init(outbound: [String] = [], arguments: [String] = []) {
+    package init(
+        outbound: [String] = [], arguments: [String] = [], capture: Bool = false, redirectArguments: [String] = []
+    ) {
+        self.capture = capture
+        self.redirectArguments = redirectArguments
         self.outbound = outbound
         self.arguments = arguments
     }

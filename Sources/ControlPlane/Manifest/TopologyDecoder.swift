@@ -301,9 +301,23 @@ enum PodDecoder {
         let outboundField = fields.optional("outbound")
         let outbound: [String]? = outboundField.map { $0.set(maximum: 64, self.outbound) } ?? []
         let arguments = Self.arguments(&fields)
-        guard let none, let outbound, let arguments else { return nil }
-        guard none else { return (TopologySidecar(outbound: outbound, arguments: arguments), ()) }
-        if !outbound.isEmpty || !arguments.isEmpty {
+        let captureField = fields.optional("capture")
+        let capture = captureField.map { $0.boolean() } ?? false
+        let redirectField = fields.optional("redirect")
+        let redirect: [String]? =
+            redirectField.map { $0.list(maximum: 64) { $0.string(maximum: 4_096) } } ?? []
+        guard let none, let outbound, let arguments, let capture, let redirect else { return nil }
+        if !redirect.isEmpty, !capture {
+            redirectField?.report("stands without capture", "capture: true beside it")
+            return nil
+        }
+        guard none else {
+            return (
+                TopologySidecar(
+                    outbound: outbound, arguments: arguments, capture: capture, redirectArguments: redirect), ()
+            )
+        }
+        if !outbound.isEmpty || !arguments.isEmpty || capture {
             field.report("has none: true beside other keys", "keep one of them")
             return nil
         }

@@ -58,6 +58,8 @@ package enum CodingLimits {
     package static let recordsPerFrame = 1_024
     /// Health results of one frame.
     package static let healthPerFrame = 4_096
+    /// Services of one workload in a report of plaintext.
+    package static let plaintextPerFrame = 1_024
     /// Feature words of a Hello.
     package static let features = 64
     /// Addresses of one broker.

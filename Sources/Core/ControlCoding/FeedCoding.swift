@@ -67,6 +67,8 @@ package enum SubscriberFrame: Hashable, Sendable {
     case health([EndpointHealth])
     case keepalive(counter: UInt64)
     case draining
+    /// Counted since `since`; services without any are left out.
+    case plaintext(since: WallTime, [PlaintextCount])
 
     package func encode() -> [UInt8] {
         var frame = FeedClientFrame()
@@ -88,6 +90,18 @@ package enum SubscriberFrame: Hashable, Sendable {
             frame.health = report
         case .keepalive(let counter): frame.keepalive.counter = counter
         case .draining: frame.draining = FeedDraining()
+        case .plaintext(let since, let counts):
+            var report = FeedPlaintextReport()
+            report.since = since.seconds
+            report.services = counts.prefix(CodingLimits.plaintextPerFrame).map {
+                var entry = FeedPlaintextCount()
+                entry.service = $0.service
+                entry.allowed = $0.allowed
+                entry.refused = $0.refused
+                entry.last = $0.last.seconds
+                return entry
+            }
+            frame.plaintext = report
         }
         return MessageCoding.encode(frame)
     }
@@ -110,6 +124,16 @@ package enum SubscriberFrame: Hashable, Sendable {
             return .health(endpoints)
         case .keepalive(let keepalive): return .keepalive(counter: keepalive.counter)
         case .draining: return .draining
+        case .plaintext(let report):
+            let counts = try each(
+                "plaintext.services", report.services, limit: CodingLimits.plaintextPerFrame
+            ) { (entry) throws(CodingError) in
+                PlaintextCount(
+                    service: entry.service, allowed: entry.allowed, refused: entry.refused,
+                    last: WallTime(seconds: entry.last))
+            }
+            try requireUnique("plaintext.services", counts, \.service)
+            return .plaintext(since: WallTime(seconds: report.since), counts)
         case nil: throw CodingError("kind", .missing)
         }
     }

@@ -171,6 +171,7 @@ enum PolicyCoding {
         message.acceptAttested = settings.acceptAttested.map(\.description)
         message.tracingSamplePercent = settings.tracingSamplePercent
         message.accessLog = settings.accessLog
+        message.outboundPolicy = settings.outboundPolicy == .allow ? .allow : .registryOnly
         return message
     }
 
@@ -186,6 +187,11 @@ enum PolicyCoding {
         }
         settings.tracingSamplePercent = message.tracingSamplePercent
         settings.accessLog = message.accessLog
+        switch message.outboundPolicy {
+        case .unspecified, .allow: settings.outboundPolicy = .allow
+        case .registryOnly: settings.outboundPolicy = .registryOnly
+        case .UNRECOGNIZED: throw CodingError("outboundPolicy", .outOfRange)
+        }
         return settings
     }
 

@@ -17,6 +17,12 @@ enum ServiceCoding {
         message.authorization = PolicyCoding.message(service.authorization)
         if let mode = service.mutualTLS { message.mutualTls = PolicyCoding.message(mode) }
         message.isLocal = service.isLocal
+        message.virtualAddresses = service.virtualAddresses.map { address in
+            var message = ModelVirtualAddress()
+            message.name = address.name.description
+            message.number = address.number
+            return message
+        }
         return message
     }
 
@@ -26,6 +32,7 @@ enum ServiceCoding {
         service.export = try inside("export") { () throws(CodingError) in try model(message.export) }
         service.plainNames = message.plainNames
         service.endpoints = try each("endpoints", message.endpoints, limit: CodingLimits.endpoints, model)
+        shareWhatIsEqual(&service.endpoints, of: service.name.namespace)
         service.remotes = try each("remotes", message.remotes, limit: CodingLimits.members, model)
         try requireUnique("remotes", service.remotes, \.cluster)
         service.traffic = try inside("traffic") { () throws(CodingError) in try PolicyCoding.model(message.traffic) }
@@ -35,6 +42,19 @@ enum ServiceCoding {
         }
         if message.hasMutualTls { service.mutualTLS = try PolicyCoding.model("mutualTLS", message.mutualTls) }
         service.isLocal = message.isLocal
+        let owner = service.name
+        service.virtualAddresses = try each(
+            "virtualAddresses", message.virtualAddresses, limit: CodingLimits.members + 3
+        ) { (entry) throws(CodingError) in
+            guard let name = MeshName(entry.name.utf8), name.objectName == owner else {
+                throw CodingError("name", .notA("name of this service"))
+            }
+            guard let address = VirtualAddress(name: name, number: entry.number) else {
+                throw CodingError("number", .outOfRange)
+            }
+            return address
+        }
+        try requireUnique("virtualAddresses", service.virtualAddresses, \.name)
         return service
     }
 
@@ -69,6 +89,21 @@ enum ServiceCoding {
         }
         try requireUnique("ports", ports, \.port)
         return ports
+    }
+
+    /// Endpoints of one service differ in name and address: the rest is kept once. A sidecar holds every endpoint of the mesh.
+    private static func shareWhatIsEqual(_ endpoints: inout [Endpoint], of namespace: Label) {
+        for index in endpoints.indices {
+            if endpoints[index].workload.namespace == namespace {
+                endpoints[index].workload = ObjectName(namespace: namespace, name: endpoints[index].workload.name)
+            }
+            guard index > 0 else { continue }
+            let before = endpoints[index - 1]
+            if endpoints[index].identity == before.identity { endpoints[index].identity = before.identity }
+            if endpoints[index].targetPorts == before.targetPorts { endpoints[index].targetPorts = before.targetPorts }
+            if endpoints[index].locality == before.locality { endpoints[index].locality = before.locality }
+            if endpoints[index].security == before.security { endpoints[index].security = before.security }
+        }
     }
 
     static func message(_ endpoint: Endpoint) -> ModelEndpoint {

@@ -61,6 +61,7 @@ package enum SnapshotCoding {
 
     private static func checkEndpoints(of snapshot: Snapshot) throws(CodingError) {
         let members = Set(snapshot.members.map(\.cluster))
+        try requireUnique("virtualAddresses", snapshot.services.flatMap(\.virtualAddresses), \.number)
         var seen: Set<EndpointID> = []
         for (index, service) in snapshot.services.enumerated() {
             for (position, endpoint) in service.endpoints.enumerated() {

@@ -126,6 +126,15 @@ package nonisolated struct FeedClientFrame: Sendable {
     set {kind = .draining(newValue)}
   }
 
+  /// Sidecar: what came to its app without an identity.
+  package var plaintext: FeedPlaintextReport {
+    get {
+      if case .plaintext(let v)? = kind {return v}
+      return FeedPlaintextReport()
+    }
+    set {kind = .plaintext(newValue)}
+  }
+
   package var unknownFields = SwiftProtobuf.UnknownStorage()
 
   /// One of:
@@ -140,6 +149,8 @@ package nonisolated struct FeedClientFrame: Sendable {
     case keepalive(FeedKeepalive)
     /// The proxy stops: take it out of the catalog.
     case draining(FeedDraining)
+    /// Sidecar: what came to its app without an identity.
+    case plaintext(FeedPlaintextReport)
 
   }
 
@@ -247,6 +258,46 @@ package nonisolated struct FeedEndpointHealth: Sendable {
 
   /// Seconds since 1970 of the change, for display.
   package var since: Int64 = 0
+
+  package var unknownFields = SwiftProtobuf.UnknownStorage()
+
+  package init() {}
+}
+
+/// Plaintext by service since the process started; sent whole, at first and when it changed.
+package nonisolated struct FeedPlaintextReport: Sendable {
+  // SwiftProtobuf.Message conformance is added in an extension below. See the
+  // `Message` and `Message+*Additions` files in the SwiftProtobuf library for
+  // methods supported on all messages.
+
+  /// Seconds since 1970: the counts begin here.
+  package var since: Int64 = 0
+
+  /// Most 1,024 entries; a service that is not named saw none.
+  package var services: [FeedPlaintextCount] = []
+
+  package var unknownFields = SwiftProtobuf.UnknownStorage()
+
+  package init() {}
+}
+
+/// Requests (HTTP) and connections (TCP) of one service.
+package nonisolated struct FeedPlaintextCount: Sendable {
+  // SwiftProtobuf.Message conformance is added in an extension below. See the
+  // `Message` and `Message+*Additions` files in the SwiftProtobuf library for
+  // methods supported on all messages.
+
+  /// Service.id of the snapshot.
+  package var service: UInt32 = 0
+
+  /// Let through, because the service is permissive.
+  package var allowed: UInt64 = 0
+
+  /// Refused.
+  package var refused: UInt64 = 0
+
+  /// Seconds since 1970 of the last one.
+  package var last: Int64 = 0
 
   package var unknownFields = SwiftProtobuf.UnknownStorage()
 
@@ -397,7 +448,7 @@ nonisolated extension FeedRole: SwiftProtobuf._ProtoNameProviding {
 
 nonisolated extension FeedClientFrame: SwiftProtobuf.Message, SwiftProtobuf._MessageImplementationBase, SwiftProtobuf._ProtoNameProviding {
   package static let protoMessageName: String = _protobuf_package + ".ClientFrame"
-  package static let _protobuf_nameMap = SwiftProtobuf._NameMap(bytecode: "\0\u{1}hello\0\u{1}ack\0\u{1}health\0\u{1}keepalive\0\u{1}draining\0")
+  package static let _protobuf_nameMap = SwiftProtobuf._NameMap(bytecode: "\0\u{1}hello\0\u{1}ack\0\u{1}health\0\u{1}keepalive\0\u{1}draining\0\u{1}plaintext\0")
 
   package mutating func decodeMessage<D: SwiftProtobuf.Decoder>(decoder: inout D) throws {
     while let fieldNumber = try decoder.nextFieldNumber() {
@@ -470,6 +521,19 @@ nonisolated extension FeedClientFrame: SwiftProtobuf.Message, SwiftProtobuf._Mes
           self.kind = .draining(v)
         }
       }()
+      case 6: try {
+        var v: FeedPlaintextReport?
+        var hadOneofValue = false
+        if let current = self.kind {
+          hadOneofValue = true
+          if case .plaintext(let m) = current {v = m}
+        }
+        try decoder.decodeSingularMessageField(value: &v)
+        if let v = v {
+          if hadOneofValue {try decoder.handleConflictingOneOf()}
+          self.kind = .plaintext(v)
+        }
+      }()
       default: break
       }
     }
@@ -500,6 +564,10 @@ nonisolated extension FeedClientFrame: SwiftProtobuf.Message, SwiftProtobuf._Mes
     case .draining?: try {
       guard case .draining(let v)? = self.kind else { preconditionFailure() }
       try visitor.visitSingularMessageField(value: v, fieldNumber: 5)
+    }()
+    case .plaintext?: try {
+      guard case .plaintext(let v)? = self.kind else { preconditionFailure() }
+      try visitor.visitSingularMessageField(value: v, fieldNumber: 6)
     }()
     case nil: break
     }
@@ -702,6 +770,86 @@ nonisolated extension FeedEndpointHealth: SwiftProtobuf.Message, SwiftProtobuf._
     if lhs.endpoint != rhs.endpoint {return false}
     if lhs.healthy != rhs.healthy {return false}
     if lhs.since != rhs.since {return false}
+    if lhs.unknownFields != rhs.unknownFields {return false}
+    return true
+  }
+}
+
+nonisolated extension FeedPlaintextReport: SwiftProtobuf.Message, SwiftProtobuf._MessageImplementationBase, SwiftProtobuf._ProtoNameProviding {
+  package static let protoMessageName: String = _protobuf_package + ".PlaintextReport"
+  package static let _protobuf_nameMap = SwiftProtobuf._NameMap(bytecode: "\0\u{1}since\0\u{1}services\0")
+
+  package mutating func decodeMessage<D: SwiftProtobuf.Decoder>(decoder: inout D) throws {
+    while let fieldNumber = try decoder.nextFieldNumber() {
+      // The use of inline closures is to circumvent an issue where the compiler
+      // allocates stack space for every case branch when no optimizations are
+      // enabled. https://github.com/apple/swift-protobuf/issues/1034
+      switch fieldNumber {
+      case 1: try { try decoder.decodeSingularInt64Field(value: &self.since) }()
+      case 2: try { try decoder.decodeRepeatedMessageField(value: &self.services) }()
+      default: break
+      }
+    }
+  }
+
+  package func traverse<V: SwiftProtobuf.Visitor>(visitor: inout V) throws {
+    if self.since != 0 {
+      try visitor.visitSingularInt64Field(value: self.since, fieldNumber: 1)
+    }
+    if !self.services.isEmpty {
+      try visitor.visitRepeatedMessageField(value: self.services, fieldNumber: 2)
+    }
+    try unknownFields.traverse(visitor: &visitor)
+  }
+
+  package static func ==(lhs: FeedPlaintextReport, rhs: FeedPlaintextReport) -> Bool {
+    if lhs.since != rhs.since {return false}
+    if lhs.services != rhs.services {return false}
+    if lhs.unknownFields != rhs.unknownFields {return false}
+    return true
+  }
+}
+
+nonisolated extension FeedPlaintextCount: SwiftProtobuf.Message, SwiftProtobuf._MessageImplementationBase, SwiftProtobuf._ProtoNameProviding {
+  package static let protoMessageName: String = _protobuf_package + ".PlaintextCount"
+  package static let _protobuf_nameMap = SwiftProtobuf._NameMap(bytecode: "\0\u{1}service\0\u{1}allowed\0\u{1}refused\0\u{1}last\0")
+
+  package mutating func decodeMessage<D: SwiftProtobuf.Decoder>(decoder: inout D) throws {
+    while let fieldNumber = try decoder.nextFieldNumber() {
+      // The use of inline closures is to circumvent an issue where the compiler
+      // allocates stack space for every case branch when no optimizations are
+      // enabled. https://github.com/apple/swift-protobuf/issues/1034
+      switch fieldNumber {
+      case 1: try { try decoder.decodeSingularUInt32Field(value: &self.service) }()
+      case 2: try { try decoder.decodeSingularUInt64Field(value: &self.allowed) }()
+      case 3: try { try decoder.decodeSingularUInt64Field(value: &self.refused) }()
+      case 4: try { try decoder.decodeSingularInt64Field(value: &self.last) }()
+      default: break
+      }
+    }
+  }
+
+  package func traverse<V: SwiftProtobuf.Visitor>(visitor: inout V) throws {
+    if self.service != 0 {
+      try visitor.visitSingularUInt32Field(value: self.service, fieldNumber: 1)
+    }
+    if self.allowed != 0 {
+      try visitor.visitSingularUInt64Field(value: self.allowed, fieldNumber: 2)
+    }
+    if self.refused != 0 {
+      try visitor.visitSingularUInt64Field(value: self.refused, fieldNumber: 3)
+    }
+    if self.last != 0 {
+      try visitor.visitSingularInt64Field(value: self.last, fieldNumber: 4)
+    }
+    try unknownFields.traverse(visitor: &visitor)
+  }
+
+  package static func ==(lhs: FeedPlaintextCount, rhs: FeedPlaintextCount) -> Bool {
+    if lhs.service != rhs.service {return false}
+    if lhs.allowed != rhs.allowed {return false}
+    if lhs.refused != rhs.refused {return false}
+    if lhs.last != rhs.last {return false}
     if lhs.unknownFields != rhs.unknownFields {return false}
     return true
   }

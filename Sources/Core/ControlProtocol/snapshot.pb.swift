@@ -190,6 +190,51 @@ package nonisolated enum ModelMutualTLSMode: SwiftProtobuf.Enum, Swift.CaseItera
 
 }
 
+/// Destinations outside the mesh.
+package nonisolated enum ModelOutboundPolicy: SwiftProtobuf.Enum, Swift.CaseIterable {
+  package typealias RawValue = Int
+
+  /// As written by an older broker: allow.
+  case unspecified // = 0
+
+  /// Passed through untouched.
+  case allow // = 1
+
+  /// Closed.
+  case registryOnly // = 2
+  case UNRECOGNIZED(Int)
+
+  package init() {
+    self = .unspecified
+  }
+
+  package init?(rawValue: Int) {
+    switch rawValue {
+    case 0: self = .unspecified
+    case 1: self = .allow
+    case 2: self = .registryOnly
+    default: self = .UNRECOGNIZED(rawValue)
+    }
+  }
+
+  package var rawValue: Int {
+    switch self {
+    case .unspecified: return 0
+    case .allow: return 1
+    case .registryOnly: return 2
+    case .UNRECOGNIZED(let i): return i
+    }
+  }
+
+  // The compiler won't synthesize support with the UNRECOGNIZED case.
+  package static let allCases: [ModelOutboundPolicy] = [
+    .unspecified,
+    .allow,
+    .registryOnly,
+  ]
+
+}
+
 /// Everything that the proxies of one cluster route by: one per (epoch, revision), the same bytes for both roles.
 package nonisolated struct ModelSnapshot: Sendable {
   // SwiftProtobuf.Message conformance is added in an extension below. See the
@@ -631,83 +676,127 @@ package nonisolated struct ModelExportScope: Sendable {
 }
 
 /// One named service as this cluster knows it.
-package nonisolated struct ModelService: Sendable {
+package nonisolated struct ModelService: @unchecked Sendable {
   // SwiftProtobuf.Message conformance is added in an extension below. See the
   // `Message` and `Message+*Additions` files in the SwiftProtobuf library for
   // methods supported on all messages.
 
   /// Stable for the name over revisions and restarts; unique in the snapshot.
-  package var id: UInt32 = 0
+  package var id: UInt32 {
+    get {_storage._id}
+    set {_uniqueStorage()._id = newValue}
+  }
 
   /// `namespace/name`.
-  package var name: String = String()
+  package var name: String {
+    get {_storage._name}
+    set {_uniqueStorage()._name = newValue}
+  }
 
   /// Its ports.
-  package var ports: [ModelServicePort] = []
+  package var ports: [ModelServicePort] {
+    get {_storage._ports}
+    set {_uniqueStorage()._ports = newValue}
+  }
 
   /// Export by this cluster.
   package var export: ModelExportScope {
-    get {_export ?? ModelExportScope()}
-    set {_export = newValue}
+    get {_storage._export ?? ModelExportScope()}
+    set {_uniqueStorage()._export = newValue}
   }
   /// Returns true if `export` has been explicitly set.
-  package var hasExport: Bool {self._export != nil}
+  package var hasExport: Bool {_storage._export != nil}
   /// Clears the value of `export`. Subsequent reads from it will return its default value.
-  package mutating func clearExport() {self._export = nil}
+  package mutating func clearExport() {_uniqueStorage()._export = nil}
 
   /// True when plain names mean the clusterset name.
-  package var plainNames: Bool = false
+  package var plainNames: Bool {
+    get {_storage._plainNames}
+    set {_uniqueStorage()._plainNames = newValue}
+  }
 
   /// Local endpoints.
-  package var endpoints: [ModelEndpoint] = []
+  package var endpoints: [ModelEndpoint] {
+    get {_storage._endpoints}
+    set {_uniqueStorage()._endpoints = newValue}
+  }
 
   /// Imports; what is merely available is not here.
-  package var remotes: [ModelRemoteService] = []
+  package var remotes: [ModelRemoteService] {
+    get {_storage._remotes}
+    set {_uniqueStorage()._remotes = newValue}
+  }
 
   /// Timeouts, retries, failover.
   package var traffic: ModelTrafficSettings {
-    get {_traffic ?? ModelTrafficSettings()}
-    set {_traffic = newValue}
+    get {_storage._traffic ?? ModelTrafficSettings()}
+    set {_uniqueStorage()._traffic = newValue}
   }
   /// Returns true if `traffic` has been explicitly set.
-  package var hasTraffic: Bool {self._traffic != nil}
+  package var hasTraffic: Bool {_storage._traffic != nil}
   /// Clears the value of `traffic`. Subsequent reads from it will return its default value.
-  package mutating func clearTraffic() {self._traffic = nil}
+  package mutating func clearTraffic() {_uniqueStorage()._traffic = nil}
 
   /// Rate limits that act where this snapshot is used.
-  package var limits: [ModelLimitRule] = []
+  package var limits: [ModelLimitRule] {
+    get {_storage._limits}
+    set {_uniqueStorage()._limits = newValue}
+  }
 
   /// The own policy of a local service.
   package var authorization: ModelAuthorization {
-    get {_authorization ?? ModelAuthorization()}
-    set {_authorization = newValue}
+    get {_storage._authorization ?? ModelAuthorization()}
+    set {_uniqueStorage()._authorization = newValue}
   }
   /// Returns true if `authorization` has been explicitly set.
-  package var hasAuthorization: Bool {self._authorization != nil}
+  package var hasAuthorization: Bool {_storage._authorization != nil}
   /// Clears the value of `authorization`. Subsequent reads from it will return its default value.
-  package mutating func clearAuthorization() {self._authorization = nil}
+  package mutating func clearAuthorization() {_uniqueStorage()._authorization = nil}
 
   /// mTLS mode of this service; absent: the mesh's.
   package var mutualTls: ModelMutualTLSMode {
-    get {_mutualTls ?? .unspecified}
-    set {_mutualTls = newValue}
+    get {_storage._mutualTls ?? .unspecified}
+    set {_uniqueStorage()._mutualTls = newValue}
   }
   /// Returns true if `mutualTls` has been explicitly set.
-  package var hasMutualTls: Bool {self._mutualTls != nil}
+  package var hasMutualTls: Bool {_storage._mutualTls != nil}
   /// Clears the value of `mutualTls`. Subsequent reads from it will return its default value.
-  package mutating func clearMutualTls() {self._mutualTls = nil}
+  package mutating func clearMutualTls() {_uniqueStorage()._mutualTls = nil}
 
   /// True when a local Service object exists.
-  package var isLocal: Bool = false
+  package var isLocal: Bool {
+    get {_storage._isLocal}
+    set {_uniqueStorage()._isLocal = newValue}
+  }
+
+  /// The address of each of its names; a reader that does not know them captures nothing.
+  package var virtualAddresses: [ModelVirtualAddress] {
+    get {_storage._virtualAddresses}
+    set {_uniqueStorage()._virtualAddresses = newValue}
+  }
 
   package var unknownFields = SwiftProtobuf.UnknownStorage()
 
   package init() {}
 
-  fileprivate var _export: ModelExportScope? = nil
-  fileprivate var _traffic: ModelTrafficSettings? = nil
-  fileprivate var _authorization: ModelAuthorization? = nil
-  fileprivate var _mutualTls: ModelMutualTLSMode? = nil
+  fileprivate var _storage = unsafe _StorageClass.defaultInstance
+}
+
+/// A name's place in the mesh's own address ranges: the number is added to 240.240.0.0/16 and to 2001:2::/48.
+package nonisolated struct ModelVirtualAddress: Sendable {
+  // SwiftProtobuf.Message conformance is added in an extension below. See the
+  // `Message` and `Message+*Additions` files in the SwiftProtobuf library for
+  // methods supported on all messages.
+
+  /// One of the service's mesh names, whole.
+  package var name: String = String()
+
+  /// 1-65534; unique in the snapshot, not given to another name for 24 hours after this one is gone.
+  package var number: UInt32 = 0
+
+  package var unknownFields = SwiftProtobuf.UnknownStorage()
+
+  package init() {}
 }
 
 /// TrafficPolicy of one service with every default filled in.
@@ -1139,6 +1228,9 @@ package nonisolated struct ModelMeshSettings: Sendable {
   /// One log line per exchange.
   package var accessLog: Bool = false
 
+  /// What a capturing sidecar does with destinations outside the mesh; unspecified is allow.
+  package var outboundPolicy: ModelOutboundPolicy = .unspecified
+
   package var unknownFields = SwiftProtobuf.UnknownStorage()
 
   package init() {}
@@ -1181,6 +1273,10 @@ nonisolated extension ModelAppProtocol: SwiftProtobuf._ProtoNameProviding {
 
 nonisolated extension ModelMutualTLSMode: SwiftProtobuf._ProtoNameProviding {
   package static let _protobuf_nameMap = SwiftProtobuf._NameMap(bytecode: "\0\u{2}\0MUTUAL_TLS_MODE_UNSPECIFIED\0\u{1}MUTUAL_TLS_MODE_STRICT\0\u{1}MUTUAL_TLS_MODE_PERMISSIVE\0")
+}
+
+nonisolated extension ModelOutboundPolicy: SwiftProtobuf._ProtoNameProviding {
+  package static let _protobuf_nameMap = SwiftProtobuf._NameMap(bytecode: "\0\u{2}\0OUTBOUND_POLICY_UNSPECIFIED\0\u{1}OUTBOUND_POLICY_ALLOW\0\u{1}OUTBOUND_POLICY_REGISTRY_ONLY\0")
 }
 
 nonisolated extension ModelSnapshot: SwiftProtobuf.Message, SwiftProtobuf._MessageImplementationBase, SwiftProtobuf._ProtoNameProviding {
@@ -1758,7 +1854,161 @@ nonisolated extension ModelExportScope.Kind: SwiftProtobuf._ProtoNameProviding {
 
 nonisolated extension ModelService: SwiftProtobuf.Message, SwiftProtobuf._MessageImplementationBase, SwiftProtobuf._ProtoNameProviding {
   package static let protoMessageName: String = _protobuf_package + ".Service"
-  package static let _protobuf_nameMap = SwiftProtobuf._NameMap(bytecode: "\0\u{1}id\0\u{1}name\0\u{1}ports\0\u{1}export\0\u{3}plain_names\0\u{1}endpoints\0\u{1}remotes\0\u{1}traffic\0\u{1}limits\0\u{1}authorization\0\u{3}mutual_tls\0\u{3}is_local\0")
+  package static let _protobuf_nameMap = SwiftProtobuf._NameMap(bytecode: "\0\u{1}id\0\u{1}name\0\u{1}ports\0\u{1}export\0\u{3}plain_names\0\u{1}endpoints\0\u{1}remotes\0\u{1}traffic\0\u{1}limits\0\u{1}authorization\0\u{3}mutual_tls\0\u{3}is_local\0\u{3}virtual_addresses\0")
+
+  fileprivate class _StorageClass {
+    var _id: UInt32 = 0
+    var _name: String = String()
+    var _ports: [ModelServicePort] = []
+    var _export: ModelExportScope? = nil
+    var _plainNames: Bool = false
+    var _endpoints: [ModelEndpoint] = []
+    var _remotes: [ModelRemoteService] = []
+    var _traffic: ModelTrafficSettings? = nil
+    var _limits: [ModelLimitRule] = []
+    var _authorization: ModelAuthorization? = nil
+    var _mutualTls: ModelMutualTLSMode? = nil
+    var _isLocal: Bool = false
+    var _virtualAddresses: [ModelVirtualAddress] = []
+
+      // This property is used as the initial default value for new instances of the type.
+      // The type itself is protecting the reference to its storage via CoW semantics.
+      // This will force a copy to be made of this reference when the first mutation occurs;
+      // hence, it is safe to mark this as `nonisolated(unsafe)`.
+      static nonisolated(unsafe) let defaultInstance = _StorageClass()
+
+    private init() {}
+
+    init(copying source: _StorageClass) {
+      _id = source._id
+      _name = source._name
+      _ports = source._ports
+      _export = source._export
+      _plainNames = source._plainNames
+      _endpoints = source._endpoints
+      _remotes = source._remotes
+      _traffic = source._traffic
+      _limits = source._limits
+      _authorization = source._authorization
+      _mutualTls = source._mutualTls
+      _isLocal = source._isLocal
+      _virtualAddresses = source._virtualAddresses
+    }
+  }
+
+  fileprivate mutating func _uniqueStorage() -> _StorageClass {
+    if !isKnownUniquelyReferenced(&_storage) {
+      _storage = _StorageClass(copying: _storage)
+    }
+    return _storage
+  }
+
+  package mutating func decodeMessage<D: SwiftProtobuf.Decoder>(decoder: inout D) throws {
+    _ = _uniqueStorage()
+    try withExtendedLifetime(_storage) { (_storage: _StorageClass) in
+      while let fieldNumber = try decoder.nextFieldNumber() {
+        // The use of inline closures is to circumvent an issue where the compiler
+        // allocates stack space for every case branch when no optimizations are
+        // enabled. https://github.com/apple/swift-protobuf/issues/1034
+        switch fieldNumber {
+        case 1: try { try decoder.decodeSingularUInt32Field(value: &_storage._id) }()
+        case 2: try { try decoder.decodeSingularStringField(value: &_storage._name) }()
+        case 3: try { try decoder.decodeRepeatedMessageField(value: &_storage._ports) }()
+        case 4: try { try decoder.decodeSingularMessageField(value: &_storage._export) }()
+        case 5: try { try decoder.decodeSingularBoolField(value: &_storage._plainNames) }()
+        case 6: try { try decoder.decodeRepeatedMessageField(value: &_storage._endpoints) }()
+        case 7: try { try decoder.decodeRepeatedMessageField(value: &_storage._remotes) }()
+        case 8: try { try decoder.decodeSingularMessageField(value: &_storage._traffic) }()
+        case 9: try { try decoder.decodeRepeatedMessageField(value: &_storage._limits) }()
+        case 10: try { try decoder.decodeSingularMessageField(value: &_storage._authorization) }()
+        case 11: try { try decoder.decodeSingularEnumField(value: &_storage._mutualTls) }()
+        case 12: try { try decoder.decodeSingularBoolField(value: &_storage._isLocal) }()
+        case 13: try { try decoder.decodeRepeatedMessageField(value: &_storage._virtualAddresses) }()
+        default: break
+        }
+      }
+    }
+  }
+
+  package func traverse<V: SwiftProtobuf.Visitor>(visitor: inout V) throws {
+    try withExtendedLifetime(_storage) { (_storage: _StorageClass) in
+      // The use of inline closures is to circumvent an issue where the compiler
+      // allocates stack space for every if/case branch local when no optimizations
+      // are enabled. https://github.com/apple/swift-protobuf/issues/1034 and
+      // https://github.com/apple/swift-protobuf/issues/1182
+      if _storage._id != 0 {
+        try visitor.visitSingularUInt32Field(value: _storage._id, fieldNumber: 1)
+      }
+      if !_storage._name.isEmpty {
+        try visitor.visitSingularStringField(value: _storage._name, fieldNumber: 2)
+      }
+      if !_storage._ports.isEmpty {
+        try visitor.visitRepeatedMessageField(value: _storage._ports, fieldNumber: 3)
+      }
+      try { if let v = _storage._export {
+        try visitor.visitSingularMessageField(value: v, fieldNumber: 4)
+      } }()
+      if _storage._plainNames != false {
+        try visitor.visitSingularBoolField(value: _storage._plainNames, fieldNumber: 5)
+      }
+      if !_storage._endpoints.isEmpty {
+        try visitor.visitRepeatedMessageField(value: _storage._endpoints, fieldNumber: 6)
+      }
+      if !_storage._remotes.isEmpty {
+        try visitor.visitRepeatedMessageField(value: _storage._remotes, fieldNumber: 7)
+      }
+      try { if let v = _storage._traffic {
+        try visitor.visitSingularMessageField(value: v, fieldNumber: 8)
+      } }()
+      if !_storage._limits.isEmpty {
+        try visitor.visitRepeatedMessageField(value: _storage._limits, fieldNumber: 9)
+      }
+      try { if let v = _storage._authorization {
+        try visitor.visitSingularMessageField(value: v, fieldNumber: 10)
+      } }()
+      try { if let v = _storage._mutualTls {
+        try visitor.visitSingularEnumField(value: v, fieldNumber: 11)
+      } }()
+      if _storage._isLocal != false {
+        try visitor.visitSingularBoolField(value: _storage._isLocal, fieldNumber: 12)
+      }
+      if !_storage._virtualAddresses.isEmpty {
+        try visitor.visitRepeatedMessageField(value: _storage._virtualAddresses, fieldNumber: 13)
+      }
+    }
+    try unknownFields.traverse(visitor: &visitor)
+  }
+
+  package static func ==(lhs: ModelService, rhs: ModelService) -> Bool {
+    if lhs._storage !== rhs._storage {
+      let storagesAreEqual: Bool = withExtendedLifetime((lhs._storage, rhs._storage)) { (_args: (_StorageClass, _StorageClass)) in
+        let _storage = _args.0
+        let rhs_storage = _args.1
+        if _storage._id != rhs_storage._id {return false}
+        if _storage._name != rhs_storage._name {return false}
+        if _storage._ports != rhs_storage._ports {return false}
+        if _storage._export != rhs_storage._export {return false}
+        if _storage._plainNames != rhs_storage._plainNames {return false}
+        if _storage._endpoints != rhs_storage._endpoints {return false}
+        if _storage._remotes != rhs_storage._remotes {return false}
+        if _storage._traffic != rhs_storage._traffic {return false}
+        if _storage._limits != rhs_storage._limits {return false}
+        if _storage._authorization != rhs_storage._authorization {return false}
+        if _storage._mutualTls != rhs_storage._mutualTls {return false}
+        if _storage._isLocal != rhs_storage._isLocal {return false}
+        if _storage._virtualAddresses != rhs_storage._virtualAddresses {return false}
+        return true
+      }
+      if !storagesAreEqual {return false}
+    }
+    if lhs.unknownFields != rhs.unknownFields {return false}
+    return true
+  }
+}
+
+nonisolated extension ModelVirtualAddress: SwiftProtobuf.Message, SwiftProtobuf._MessageImplementationBase, SwiftProtobuf._ProtoNameProviding {
+  package static let protoMessageName: String = _protobuf_package + ".VirtualAddress"
+  package static let _protobuf_nameMap = SwiftProtobuf._NameMap(bytecode: "\0\u{1}name\0\u{1}number\0")
 
   package mutating func decodeMessage<D: SwiftProtobuf.Decoder>(decoder: inout D) throws {
     while let fieldNumber = try decoder.nextFieldNumber() {
@@ -1766,80 +2016,26 @@ nonisolated extension ModelService: SwiftProtobuf.Message, SwiftProtobuf._Messag
       // allocates stack space for every case branch when no optimizations are
       // enabled. https://github.com/apple/swift-protobuf/issues/1034
       switch fieldNumber {
-      case 1: try { try decoder.decodeSingularUInt32Field(value: &self.id) }()
-      case 2: try { try decoder.decodeSingularStringField(value: &self.name) }()
-      case 3: try { try decoder.decodeRepeatedMessageField(value: &self.ports) }()
-      case 4: try { try decoder.decodeSingularMessageField(value: &self._export) }()
-      case 5: try { try decoder.decodeSingularBoolField(value: &self.plainNames) }()
-      case 6: try { try decoder.decodeRepeatedMessageField(value: &self.endpoints) }()
-      case 7: try { try decoder.decodeRepeatedMessageField(value: &self.remotes) }()
-      case 8: try { try decoder.decodeSingularMessageField(value: &self._traffic) }()
-      case 9: try { try decoder.decodeRepeatedMessageField(value: &self.limits) }()
-      case 10: try { try decoder.decodeSingularMessageField(value: &self._authorization) }()
-      case 11: try { try decoder.decodeSingularEnumField(value: &self._mutualTls) }()
-      case 12: try { try decoder.decodeSingularBoolField(value: &self.isLocal) }()
+      case 1: try { try decoder.decodeSingularStringField(value: &self.name) }()
+      case 2: try { try decoder.decodeSingularUInt32Field(value: &self.number) }()
       default: break
       }
     }
   }
 
   package func traverse<V: SwiftProtobuf.Visitor>(visitor: inout V) throws {
-    // The use of inline closures is to circumvent an issue where the compiler
-    // allocates stack space for every if/case branch local when no optimizations
-    // are enabled. https://github.com/apple/swift-protobuf/issues/1034 and
-    // https://github.com/apple/swift-protobuf/issues/1182
-    if self.id != 0 {
-      try visitor.visitSingularUInt32Field(value: self.id, fieldNumber: 1)
-    }
     if !self.name.isEmpty {
-      try visitor.visitSingularStringField(value: self.name, fieldNumber: 2)
+      try visitor.visitSingularStringField(value: self.name, fieldNumber: 1)
     }
-    if !self.ports.isEmpty {
-      try visitor.visitRepeatedMessageField(value: self.ports, fieldNumber: 3)
-    }
-    try { if let v = self._export {
-      try visitor.visitSingularMessageField(value: v, fieldNumber: 4)
-    } }()
-    if self.plainNames != false {
-      try visitor.visitSingularBoolField(value: self.plainNames, fieldNumber: 5)
-    }
-    if !self.endpoints.isEmpty {
-      try visitor.visitRepeatedMessageField(value: self.endpoints, fieldNumber: 6)
-    }
-    if !self.remotes.isEmpty {
-      try visitor.visitRepeatedMessageField(value: self.remotes, fieldNumber: 7)
-    }
-    try { if let v = self._traffic {
-      try visitor.visitSingularMessageField(value: v, fieldNumber: 8)
-    } }()
-    if !self.limits.isEmpty {
-      try visitor.visitRepeatedMessageField(value: self.limits, fieldNumber: 9)
-    }
-    try { if let v = self._authorization {
-      try visitor.visitSingularMessageField(value: v, fieldNumber: 10)
-    } }()
-    try { if let v = self._mutualTls {
-      try visitor.visitSingularEnumField(value: v, fieldNumber: 11)
-    } }()
-    if self.isLocal != false {
-      try visitor.visitSingularBoolField(value: self.isLocal, fieldNumber: 12)
+    if self.number != 0 {
+      try visitor.visitSingularUInt32Field(value: self.number, fieldNumber: 2)
     }
     try unknownFields.traverse(visitor: &visitor)
   }
 
-  package static func ==(lhs: ModelService, rhs: ModelService) -> Bool {
-    if lhs.id != rhs.id {return false}
+  package static func ==(lhs: ModelVirtualAddress, rhs: ModelVirtualAddress) -> Bool {
     if lhs.name != rhs.name {return false}
-    if lhs.ports != rhs.ports {return false}
-    if lhs._export != rhs._export {return false}
-    if lhs.plainNames != rhs.plainNames {return false}
-    if lhs.endpoints != rhs.endpoints {return false}
-    if lhs.remotes != rhs.remotes {return false}
-    if lhs._traffic != rhs._traffic {return false}
-    if lhs.limits != rhs.limits {return false}
-    if lhs._authorization != rhs._authorization {return false}
-    if lhs._mutualTls != rhs._mutualTls {return false}
-    if lhs.isLocal != rhs.isLocal {return false}
+    if lhs.number != rhs.number {return false}
     if lhs.unknownFields != rhs.unknownFields {return false}
     return true
   }
@@ -2266,7 +2462,7 @@ nonisolated extension ModelAuthorization: SwiftProtobuf.Message, SwiftProtobuf._
 
 nonisolated extension ModelMeshSettings: SwiftProtobuf.Message, SwiftProtobuf._MessageImplementationBase, SwiftProtobuf._ProtoNameProviding {
   package static let protoMessageName: String = _protobuf_package + ".MeshSettings"
-  package static let _protobuf_nameMap = SwiftProtobuf._NameMap(bytecode: "\0\u{3}mutual_tls\0\u{3}accept_attested\0\u{3}tracing_sample_percent\0\u{3}access_log\0")
+  package static let _protobuf_nameMap = SwiftProtobuf._NameMap(bytecode: "\0\u{3}mutual_tls\0\u{3}accept_attested\0\u{3}tracing_sample_percent\0\u{3}access_log\0\u{3}outbound_policy\0")
 
   package mutating func decodeMessage<D: SwiftProtobuf.Decoder>(decoder: inout D) throws {
     while let fieldNumber = try decoder.nextFieldNumber() {
@@ -2278,6 +2474,7 @@ nonisolated extension ModelMeshSettings: SwiftProtobuf.Message, SwiftProtobuf._M
       case 2: try { try decoder.decodeRepeatedStringField(value: &self.acceptAttested) }()
       case 3: try { try decoder.decodeSingularDoubleField(value: &self.tracingSamplePercent) }()
       case 4: try { try decoder.decodeSingularBoolField(value: &self.accessLog) }()
+      case 5: try { try decoder.decodeSingularEnumField(value: &self.outboundPolicy) }()
       default: break
       }
     }
@@ -2296,6 +2493,9 @@ nonisolated extension ModelMeshSettings: SwiftProtobuf.Message, SwiftProtobuf._M
     if self.accessLog != false {
       try visitor.visitSingularBoolField(value: self.accessLog, fieldNumber: 4)
     }
+    if self.outboundPolicy != .unspecified {
+      try visitor.visitSingularEnumField(value: self.outboundPolicy, fieldNumber: 5)
+    }
     try unknownFields.traverse(visitor: &visitor)
   }
 
@@ -2304,6 +2504,7 @@ nonisolated extension ModelMeshSettings: SwiftProtobuf.Message, SwiftProtobuf._M
     if lhs.acceptAttested != rhs.acceptAttested {return false}
     if lhs.tracingSamplePercent != rhs.tracingSamplePercent {return false}
     if lhs.accessLog != rhs.accessLog {return false}
+    if lhs.outboundPolicy != rhs.outboundPolicy {return false}
     if lhs.unknownFields != rhs.unknownFields {return false}
     return true
   }

@@ -86,15 +86,28 @@ extension TrustStore {
     }
 
     /// For SSL_CTX_set_cert_verify_callback: judges the leaf and the chain of an X509_STORE_CTX. On a refusal the error that
-    /// makes OpenSSL send the right alert is set in it; the callback then returns 0, else 1.
+    /// makes OpenSSL send the right alert is set in it; the callback then returns 0, else 1. `cache` is the thread's: a leaf that
+    /// it holds is judged by its times only.
     package func verify(
-        storeContext: OpaquePointer, purpose: PeerPurpose, now: WallTime
+        storeContext: OpaquePointer, purpose: PeerPurpose, now: WallTime, cache: ChainCache? = nil
     ) throws(PeerRefusal) -> PeerIdentity {
         do throws(PeerRefusal) {
             // SAFETY: leaf and chain belong to the context, which outlives the call.
             guard let leaf = unsafe X509_STORE_CTX_get0_cert(storeContext) else { throw .noCertificate }
             let presented = unsafe X509_STORE_CTX_get0_untrusted(storeContext)
-            let verified = unsafe try judge(leaf: leaf, presented: presented, purpose: purpose, now: now)
+            // As `judge` does: a long list is refused whoever sends it.
+            let count = unsafe presented.map { unsafe shim_sk_X509_num($0) } ?? 0
+            guard count <= Self.maximumPresented else { throw .chainTooLong }
+            let der = unsafe cache == nil ? nil : X509View.encoded(leaf)
+            let verified: VerifiedChain
+            if let der, let known = cache?.chain(of: SHA256.hash(der), purpose: purpose, under: self) {
+                try known.checkTime(now)
+                verified = known
+            } else {
+                verified = unsafe try judge(leaf: leaf, presented: presented, purpose: purpose, now: now)
+                cache?.keep(verified, purpose: purpose, under: self)
+            }
+            if let der { unsafe cache?.keep(decoded: leaf, der: der) }
             unsafe X509_STORE_CTX_set_error(storeContext, X509_V_OK)
             return verified.identity
         } catch {

@@ -111,6 +111,14 @@ package struct Authorization: Hashable, Sendable {
 
 package enum MutualTLSMode: Hashable, Sendable { case strict, permissive }
 
+/// What a capturing sidecar does with destinations outside the mesh.
+package enum OutboundPolicy: Hashable, Sendable {
+    /// Passed through untouched.
+    case allow
+    /// Closed.
+    case registryOnly
+}
+
 /// What a consumer may do with remote data of one member now: the broker's word (PROTOCOLS section 7, Leases).
 package enum Freshness: Hashable, Sendable {
     case fresh
@@ -126,6 +134,7 @@ package struct MeshSettings: Hashable, Sendable {
     /// Share of requests that start a sampled trace, in percent.
     package var tracingSamplePercent: Double = 1
     package var accessLog = true
+    package var outboundPolicy: OutboundPolicy = .allow
 
     package init() {}
 }

@@ -7,11 +7,15 @@ package enum AppProtocol: String, Hashable, Sendable, CaseIterable {
     case http2
     case grpc
     case tcp
-    /// Peeked by a capturing sidecar; counts as TCP for authorisation and between proxies.
+    /// Not said: a capturing sidecar looks at the first bytes. Between proxies it serves both; it counts as TCP for
+    /// authorisation.
     case auto
 
     /// True for the protocols whose requests are routed one by one.
     package var isHTTP: Bool { self == .http || self == .http2 || self == .grpc }
+
+    /// True where requests may come: the port says so, or it does not say.
+    package var takesHTTP: Bool { isHTTP || self == .auto }
 }
 
 package struct ServicePort: Hashable, Sendable {

@@ -62,6 +62,8 @@ package struct Service: Hashable, Sendable {
     package var authorization: Authorization
     /// Nil: the mesh's mode.
     package var mutualTLS: MutualTLSMode?
+    /// One for each of its names, in their order; empty before the broker gave any.
+    package var virtualAddresses: [VirtualAddress] = []
 
     package init(id: ServiceID, name: ObjectName, ports: [ServicePort]) {
         self.id = id

@@ -61,6 +61,32 @@ package struct FlagValues: Sendable {
         return number
     }
 
+    /// A switch: given, or a variable that says so.
+    func flag(_ name: String) throws(SettingsError) -> Bool {
+        switch text(name) {
+        case nil, "false", "0": return false
+        case "true", "1": return true
+        case let value?: throw error(name, "\(shown(value)) is neither true nor false", "true")
+        }
+    }
+
+    /// Bytes: `268435456`, `262144KiB`, `256MiB`, `1GiB`.
+    func size(_ name: String, in range: ClosedRange<Int>) throws(SettingsError) -> Int? {
+        guard let value = text(name) else { return nil }
+        let units = [("KiB", 10), ("MiB", 20), ("GiB", 30)]
+        let unit = units.first { value.hasSuffix($0.0) }
+        let digits = String(value.dropLast(unit?.0.count ?? 0))
+        guard let number = Self.number(digits, digits: 13) else {
+            throw error(name, "\(shown(value)) is no size (bytes, or with KiB, MiB, GiB)")
+        }
+        let (bytes, isTooLarge) = number.multipliedReportingOverflow(by: 1 << (unit?.1 ?? 0))
+        guard !isTooLarge, range.contains(bytes) else {
+            throw error(
+                name, "\(shown(value)) is not from \(range.lowerBound >> 20)MiB to \(range.upperBound >> 30)GiB")
+        }
+        return bytes
+    }
+
     func duration(_ name: String, in range: ClosedRange<Duration>) throws(SettingsError) -> Duration? {
         guard let value = text(name) else { return nil }
         guard let duration = Duration(gep2257: value), range.contains(duration) else {
@@ -111,9 +137,9 @@ package struct FlagValues: Sendable {
     }
 
     /// Decimal digits only: no sign, no space, no leading zero.
-    private static func number(_ text: String) -> Int? {
+    static func number(_ text: String, digits: Int = 9) -> Int? {
         let bytes = Array(text.utf8)
-        guard let first = bytes.first, bytes.count <= 9, first != 0x30 || bytes.count == 1 else { return nil }
+        guard let first = bytes.first, bytes.count <= digits, first != 0x30 || bytes.count == 1 else { return nil }
         var value = 0
         for byte in bytes {
             guard byte >= 0x30, byte <= 0x39 else { return nil }

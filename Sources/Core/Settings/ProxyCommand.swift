@@ -4,6 +4,7 @@ internal import MeshModel
 package enum ProxyCommand: Hashable, Sendable {
     case gateway(GatewaySettings)
     case sidecar(SidecarSettings)
+    case redirect(RedirectSettings)
     case version(asJSON: Bool)
     /// Text for standard output.
     case help(String)
@@ -40,8 +41,11 @@ package enum ProxyCommand: Hashable, Sendable {
             if rest.contains("--help") || rest.contains("-h") || arguments.contains("--help") { return .help(overview) }
             throw error("\(words[0]) needs a verb", "\(program) \(words[0]) run --help")
         default:
-            if words.first == "redirect" {
-                throw error("redirect is not available in this version", "the explicit listener 127.0.0.1:15080")
+            if words == ["redirect"] {
+                let table = RedirectFlags.table
+                let flags = Array(arguments.dropFirst())
+                guard let values = try table.parse(flags, environment: { _ in nil }) else { return .help(table.help) }
+                return .redirect(try RedirectFlags.settings(values))
             }
             throw error("\(shown(words.joined(separator: " "))) is no command", "\(program) --help")
         }
@@ -53,6 +57,8 @@ package enum ProxyCommand: Hashable, Sendable {
         USAGE
           meshfed-proxy gateway run [flags]   the edge of a cluster: mTLS in, mTLS out
           meshfed-proxy sidecar run [flags]   beside one workload: its identity, inbound and outbound
+          meshfed-proxy redirect --print|--apply|--remove [flags]
+                                              the rules that send a pod's traffic to its sidecar
           meshfed-proxy version [-o json]
 
         Each command prints its flags with --help.
@@ -102,14 +108,50 @@ package enum ProxyCommand: Hashable, Sendable {
             throw values.error("app-address", "\(shown(app)) is no address of a host")
         }
         let proxy = try proxy(values, defaultWorkers: 1)
+        let isCapturing = values.has("capture")
+        let captured = try loopbacks(values, "listen-captured", isCapturing, "127.0.0.1:15001,[::1]:15001", "capture")
+        let names = try loopbacks(values, "listen-dns", values.has("dns"), "127.0.0.1:15053,[::1]:15053", "dns")
+        var probes: [SidecarSettings.Probe] = []
+        for text in values.all("probe") { probes.append(try probe(text, values)) }
         let listeners =
             [("listen-inbound", inbound)] + outbound.map { ("listen-outbound", $0) } + tcp.map { ("tcp", $0.listen) }
-            + plain.map { ("inbound-plain", $0.listen) }
+            + plain.map { ("inbound-plain", $0.listen) } + captured.map { ("listen-captured", $0) }
+            + names.map { ("listen-dns", $0) }
         try checkDistinct(values, listeners, proxy)
-        return .sidecar(
-            SidecarSettings(
-                workload: workload, listenInbound: inbound, listenOutbound: outbound, tcp: tcp, inboundPlain: plain,
-                appAddress: app, proxy: proxy))
+        var settings = SidecarSettings(
+            workload: workload, listenInbound: inbound, listenOutbound: outbound, tcp: tcp, inboundPlain: plain,
+            appAddress: app, proxy: proxy)
+        settings.listenCaptured = captured
+        settings.listenNames = names
+        settings.resolverFile = try values.path("resolv-conf") ?? settings.resolverFile
+        settings.mark = try RedirectFlags.mark(values)
+        settings.probes = probes
+        settings.drain =
+            try values.duration("drain", in: .zero ... .seconds(3_600)) ?? (isCapturing ? .seconds(30) : .zero)
+        return .sidecar(settings)
+    }
+
+    /// Loopback listeners that a switch turns on.
+    private static func loopbacks(
+        _ values: FlagValues, _ name: String, _ isOn: Bool, _ fallback: String, _ owner: String
+    ) throws(SettingsError) -> [ListenAddress] {
+        guard isOn else {
+            if values.has(name) { throw values.error(name, "stands without --\(owner)", "--\(owner) beside it") }
+            return []
+        }
+        var found: [ListenAddress] = []
+        for part in (values.text(name) ?? fallback).split(separator: ",", omittingEmptySubsequences: false) {
+            found.append(try values.listener(String(part), name, loopbackOnly: true))
+        }
+        return found
+    }
+
+    private static func probe(_ text: String, _ values: FlagValues) throws(SettingsError) -> SidecarSettings.Probe {
+        guard let slash = text.firstIndex(of: "/"), let number = FlagValues.number(String(text[..<slash])),
+            let port = UInt16(exactly: number), port > 0,
+            text[slash...].utf8.allSatisfy({ $0 > 0x20 && $0 < 0x7F && $0 != 0x3F && $0 != 0x23 })
+        else { throw values.error("probe", "\(shown(text)) is no PORT/PATH") }
+        return SidecarSettings.Probe(port: port, path: String(text[slash...]))
     }
 
     private static func proxy(_ values: FlagValues, defaultWorkers: Int? = nil) throws(SettingsError) -> ProxySettings {
@@ -146,7 +188,29 @@ package enum ProxyCommand: Hashable, Sendable {
             ready: try values.listener("ready", default: "0.0.0.0:15021"),
             workers: try values.integer("workers", in: 1...256) ?? defaultWorkers,
             logFormat: try values.logFormat(),
-            grace: try values.duration("grace", in: .zero ... .seconds(3_600)) ?? .seconds(10))
+            grace: try values.duration("grace", in: .zero ... .seconds(3_600)) ?? .seconds(10),
+            knownCertificates: try values.integer("known-certificates", in: 0...4_096) ?? 1_024,
+            handover: try handover(values), limits: try limits(values))
+    }
+
+    private static func handover(_ values: FlagValues) throws(SettingsError) -> ProxySettings.Handover {
+        let path = try values.path("handover")
+        // sun_path of Linux holds 108 bytes; the socket is made beside its place, as PATH.new.
+        if let path, path.isEmpty || path.utf8.count > 103 {
+            throw values.error("handover", "\(shown(path)) is no path of a UNIX socket (at most 103 bytes)")
+        }
+        let takes = try values.flag("takeover")
+        if takes, path == nil, values.has("snapshot") {
+            throw values.error("takeover", "needs --handover beside --snapshot", "--handover /run/meshfed/gw-1.sock")
+        }
+        return ProxySettings.Handover(path: path, takes: takes)
+    }
+
+    private static func limits(_ values: FlagValues) throws(SettingsError) -> ProxySettings.Limits {
+        ProxySettings.Limits(
+            connections: try values.integer("max-connections", in: 16...4_000_000),
+            requests: try values.integer("max-requests", in: 16...16_000_000),
+            memory: try values.size("memory-limit", in: 33_554_432...1_099_511_627_776))
     }
 
     private static func source(_ values: FlagValues) throws(SettingsError) -> ProxySource {

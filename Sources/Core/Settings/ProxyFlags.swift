@@ -35,6 +35,26 @@ enum ProxyFlags {
                 "Takes plaintext for an app port, where the service's mTLS mode is permissive."),
             FlagDescription(
                 "app-address", "ADDRESS", default: "127.0.0.1", example: "127.0.0.1", "Where the app listens."),
+            FlagDescription(
+                "capture", nil, "Takes what the rules of meshfed-proxy redirect send here, inbound and outbound."),
+            FlagDescription(
+                "listen-captured", "ADDR:PORT,…", default: "127.0.0.1:15001,[::1]:15001", example: "127.0.0.1:15001",
+                "With --capture: redirected outbound; loopback only."),
+            FlagDescription("dns", nil, "Answers DNS for mesh names and forwards the rest."),
+            FlagDescription(
+                "listen-dns", "ADDR:PORT,…", default: "127.0.0.1:15053,[::1]:15053", example: "127.0.0.1:15053",
+                "With --dns: UDP and TCP; loopback only."),
+            FlagDescription(
+                "resolv-conf", "FILE", default: "/etc/resolv.conf", example: "/etc/resolv.conf",
+                "With --dns: the resolvers that other names go to."),
+            FlagDescription(
+                "mark", "NUMBER", example: "0x539", "SO_MARK of its own sockets, for redirect --mark."),
+            FlagDescription(
+                "probe", "PORT/PATH", repeats: true, example: "8080/healthz",
+                "A path that may be asked by GET in plaintext without identity, whatever the mTLS mode."),
+            FlagDescription(
+                "drain", "DURATION", default: "0s, with --capture 30s", example: "30s",
+                "How long after SIGTERM outbound goes on while the app still has a connection or a listener, 0s to 1h."),
         ] + shared,
         examples: [
             "meshfed-proxy sidecar run --workload shop/web-1 --state-dir /var/lib/meshfed/web-1 --token-file /run/token",
@@ -70,5 +90,24 @@ enum ProxyFlags {
         FlagDescription(
             "grace", "DURATION", default: "10s", example: "30s",
             "How long a drain waits for what is in flight, 0s to 1h."),
+        FlagDescription(
+            "known-certificates", "N", default: "1024", example: "4096",
+            "Certificates of verified peers that a worker keeps decoded, about 10 KiB each; 0 to 4096."),
+        FlagDescription(
+            "takeover", nil,
+            "Takes the listeners over from the process that runs with the same --state-dir or --handover; that one drains. Nobody there: starts as usual."
+        ),
+        FlagDescription(
+            "handover", "PATH", default: "handover.sock in --state-dir", example: "/run/meshfed/gw-1.sock",
+            "UNIX socket by which the next process takes over; with --snapshot there is none unless given."),
+        FlagDescription(
+            "max-connections", "N", default: "16384 per worker, or what open files allow", example: "10000",
+            "Connections taken; above it they wait. One caller holds at most as many as are left."),
+        FlagDescription(
+            "max-requests", "N", default: "65536 per worker", example: "20000",
+            "Requests in progress; above it 503 overload. One caller holds at most as many as are left."),
+        FlagDescription(
+            "memory-limit", "SIZE", default: "that of the cgroup", example: "256MiB",
+            "Resident memory, 32MiB to 1024GiB: load is shed from 75 % on, in stages."),
     ]
 }

@@ -69,11 +69,48 @@ package struct ProxySettings: Hashable, Sendable {
     package let logFormat: LogFormat
     /// How long a drain waits for what is in flight.
     package let grace: Duration
+    /// Leaves of verified peers that a worker keeps decoded.
+    package let knownCertificates: Int
+    package let handover: Handover
+    package let limits: Limits
+
+    /// How one process hands its listeners to the next.
+    package struct Handover: Hashable, Sendable {
+        /// The UNIX socket for it; nil: `handover.sock` in the state directory, none without one.
+        package var path: String?
+        /// Take the listeners over from the process that runs.
+        package var takes = false
+
+        package init(path: String? = nil, takes: Bool = false) {
+            self.path = path
+            self.takes = takes
+        }
+    }
+
+    /// What the process may use; nil: as much as machine and cgroup allow.
+    package struct Limits: Hashable, Sendable {
+        /// Connections that others opened.
+        package var connections: Int?
+        /// Requests in progress.
+        package var requests: Int?
+        /// Bytes of resident memory.
+        package var memory: Int?
+
+        package init(connections: Int? = nil, requests: Int? = nil, memory: Int? = nil) {
+            self.connections = connections
+            self.requests = requests
+            self.memory = memory
+        }
+    }
 
     package init(
         source: ProxySource, bundles: [BundleFile], locality: Locality, admin: AdminAddress, metrics: ListenAddress,
-        ready: ListenAddress, workers: Int? = nil, logFormat: LogFormat, grace: Duration
+        ready: ListenAddress, workers: Int? = nil, logFormat: LogFormat, grace: Duration,
+        knownCertificates: Int = 1_024, handover: Handover = Handover(), limits: Limits = Limits()
     ) {
+        self.knownCertificates = knownCertificates
+        self.handover = handover
+        self.limits = limits
         self.source = source
         self.bundles = bundles
         self.locality = locality
@@ -122,6 +159,29 @@ package struct SidecarSettings: Hashable, Sendable {
     /// Where the app listens: an IP literal.
     package let appAddress: String
     package let proxy: ProxySettings
+    /// Where the kernel's rules send outbound connections; empty: nothing is captured. Loopback only.
+    package var listenCaptured: [ListenAddress] = []
+    /// Where DNS is answered; empty: it is not. Loopback only.
+    package var listenNames: [ListenAddress] = []
+    /// Where the resolvers stand that other names are forwarded to.
+    package var resolverFile = "/etc/resolv.conf"
+    /// SO_MARK of every own socket.
+    package var mark: UInt32?
+    /// Paths that may be asked without an identity.
+    package var probes: [Probe] = []
+    /// How long outbound goes on after SIGTERM while the app still has connections or listeners.
+    package var drain = Duration.zero
+
+    /// `--probe PORT/PATH`: what the kubelet asks.
+    package struct Probe: Hashable, Sendable {
+        package let port: UInt16
+        package let path: String
+
+        package init(port: UInt16, path: String) {
+            self.port = port
+            self.path = path
+        }
+    }
 
     /// `--tcp LISTEN=NAME:PORT`: a loopback listener whose streams go to one mesh name.
     package struct OutboundTCP: Hashable, Sendable {

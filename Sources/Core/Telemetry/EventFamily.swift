@@ -18,6 +18,10 @@ package enum EventFamily: UInt8, Sendable, CaseIterable {
     case glitches
     /// Connections taken: listener.
     case connections
+    /// Calls without mTLS that came to the app: destination service, `allowed` or `refused`.
+    case plaintext
+    /// A limit of this process was met and its answer given: limit.
+    case limitsReached
 
     package var name: StaticString {
         switch self {
@@ -30,6 +34,8 @@ package enum EventFamily: UInt8, Sendable, CaseIterable {
         case .peerFaults: "meshfed_peer_faults"
         case .glitches: "meshfed_http2_glitches"
         case .connections: "meshfed_connections"
+        case .plaintext: "meshfed_plaintext_requests"
+        case .limitsReached: "meshfed_limits_reached"
         }
     }
 
@@ -44,6 +50,8 @@ package enum EventFamily: UInt8, Sendable, CaseIterable {
         case .peerFaults: "Connections and requests ended because of what the peer sent."
         case .glitches: "HTTP/2 frames that are of no use and cost more than they cost the peer."
         case .connections: "Connections accepted."
+        case .plaintext: "Requests (TCP: connections) without mTLS that came for a service."
+        case .limitsReached: "Requests, connections and pauses of listeners by the limit that called for them."
         }
     }
 
@@ -58,6 +66,8 @@ package enum EventFamily: UInt8, Sendable, CaseIterable {
         case .peerFaults: ["side", "reason"]
         case .glitches: ["side", "kind"]
         case .connections: ["listener"]
+        case .plaintext: ["destination_service", "decision"]
+        case .limitsReached: ["limit"]
         }
     }
 
@@ -74,8 +84,8 @@ package enum EventFamily: UInt8, Sendable, CaseIterable {
 
     var labelCount: Int {
         switch self {
-        case .connections: 1
-        case .limitDecisions, .originRefused, .ejections, .handshakeFailures, .peerFaults, .glitches: 2
+        case .connections, .limitsReached: 1
+        case .plaintext, .limitDecisions, .originRefused, .ejections, .handshakeFailures, .peerFaults, .glitches: 2
         case .failovers, .retries: 3
         }
     }

@@ -11,6 +11,8 @@ package struct Gauge: Sendable, Hashable {
         case snapshotRevision = "meshfed_snapshot_revision"
         case residentMemory = "process_resident_memory_bytes"
         case openDescriptors = "process_open_fds"
+        case memoryLimit = "meshfed_memory_limit_bytes"
+        case memoryPressure = "meshfed_memory_pressure"
         case startTime = "process_start_time_seconds"
         case build = "meshfed_build_info"
 
@@ -26,6 +28,8 @@ package struct Gauge: Sendable, Hashable {
             case .snapshotRevision: "Revision of the snapshot in use."
             case .residentMemory: "Resident memory."
             case .openDescriptors: "Open file descriptors."
+            case .memoryLimit: "Memory that the process may use; it sheds load before."
+            case .memoryPressure: "0 calm, 1 lean, 2 shedding, 3 closed."
             case .startTime: "Start of the process, seconds since 1970."
             case .build: "Always 1; the labels say what is running."
             }

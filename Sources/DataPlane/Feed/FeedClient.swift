@@ -75,7 +75,11 @@ package final class FeedClient {
     private var tick = RPCTimer.none
     private var isStarted = false
     private var isDraining = false
+    private var isRetired = false
     private var reportedAt = Instant.zero
+    private var plaintext: [PlaintextCount]?
+    private var plaintextTold: [PlaintextCount]?
+    private let since: WallTime
 
     package init(loop: RPCLoop, settings: FeedSettings, directory: ProxyStateDirectory, identity: IdentityKeeper) {
         self.loop = loop
@@ -83,6 +87,7 @@ package final class FeedClient {
         self.directory = directory
         self.identity = identity
         // 16 bytes that tell two processes of one name apart; no secret.
+        since = loop.wall
         instance = (0..<16).map { _ in UInt8.random(in: 0 ... .max) }
         lastHeard = loop.now
         lastSent = loop.now
@@ -107,6 +112,9 @@ package final class FeedClient {
         send(.draining)
     }
 
+    /// Another process of this name has the state directory: listens on until the end, and neither writes nor reports.
+    package func retire() { isRetired = true }
+
     package func stop() {
         isStarted = false
         loop.cancel(retry)
@@ -124,6 +132,12 @@ package final class FeedClient {
     package func report(health view: [EndpointID: Bool]) {
         health.update(view, wall: loop.wall)
         sendHealth()
+    }
+
+    /// All that came to the app without an identity since the start, by service; the broker is told when it changed.
+    package func report(plaintext counts: [PlaintextCount]) {
+        plaintext = counts.sorted { $0.service < $1.service }
+        sendPlaintext()
     }
 
     // MARK: Disk
@@ -145,6 +159,7 @@ package final class FeedClient {
     }
 
     private func store(_ bytes: [UInt8]) {
+        if isRetired { return }
         do throws(FeedError) {
             try directory.write(Self.file, SnapshotFile.encode(serialized: bytes, sha256: SHA256.hash))
         } catch { onProblem?("the last good snapshot is not stored: \(error)") }
@@ -170,6 +185,7 @@ package final class FeedClient {
         stream.onMessage = { [weak self, weak stream] in if let stream { self?.received($0, on: stream) } }
         stream.onEnd = { [weak self, weak stream] in if let stream { self?.ended($0, stream, target) } }
         health.restart()
+        plaintextTold = nil
         counter = 0
         lastSent = loop.now
         send(.hello(hello()))
@@ -205,6 +221,7 @@ package final class FeedClient {
             lastFailure = ""
             onState?()
             sendHealth()
+            sendPlaintext()
         }
         switch frame {
         case .snapshot(let epoch, let revision, let content): take(epoch, revision, content)
@@ -272,7 +289,7 @@ package final class FeedClient {
         }
         lastFailure = failure
         if wasConnected { onState?() }
-        guard isStarted else { return }
+        guard isStarted, !isRetired else { return }
         later(backoff.next())
     }
 
@@ -294,8 +311,14 @@ package final class FeedClient {
     }
 
     private func sendHealth() {
-        guard isConnected else { return }
+        guard isConnected, !isRetired else { return }
         for part in health.changes(limit: CodingLimits.healthPerFrame) { send(.health(part)) }
+    }
+
+    private func sendPlaintext() {
+        guard isConnected, let plaintext, plaintext != plaintextTold else { return }
+        plaintextTold = plaintext
+        send(.plaintext(since: since, plaintext))
     }
 
     private func beat() {

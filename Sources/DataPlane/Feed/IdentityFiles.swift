@@ -46,6 +46,12 @@ struct IdentityFiles {
         return try load(Self.svid, Self.key)
     }
 
+    /// The pair as it lies there; nothing is finished or removed, for the directory is another process's.
+    func stored() throws(FeedError) -> SVID? {
+        guard try directory.read(Self.svid, limit: Self.pemLimit) != nil else { return nil }
+        return try load(Self.svid, Self.key)
+    }
+
     private func load(_ chain: String, _ key: String) throws(FeedError) -> SVID {
         guard let chainPEM = try directory.read(chain, limit: Self.pemLimit),
             let keyPEM = try directory.read(key, limit: Self.pemLimit)

@@ -9,6 +9,34 @@ package final class ProxyStateDirectory {
     package let path: String
     private var lock: FileLock?
 
+    /// A directory that another process holds and will hand over: to be read only until `adoptLock`. Throws `state` as the other
+    /// way in does.
+    package init(heldByAnother path: String) throws(FeedError) {
+        self.path = path
+        try Self.judge(path, isDirectory: true)
+    }
+
+    /// The lock, to be sent to the process that takes over.
+    package var lockDescriptor: Int32? {
+        switch lock {
+        case .some(let held): held.descriptor
+        case .none: nil
+        }
+    }
+
+    /// The lock that the other process sent: the directory is this one's from here on.
+    package func adoptLock(_ descriptor: Int32) { lock = FileLock(adopting: descriptor) }
+
+    /// Takes the lock, when nobody holds it any more.
+    package func acquireLock() throws(FeedError) {
+        do throws(SocketError) { lock = try FileLock.acquire(path: path + "/lock") } catch {
+            throw FeedError(.state, error.description)
+        }
+    }
+
+    /// Lets go; what the other process has of the lock holds it.
+    package func releaseLock() { lock = nil }
+
     /// Makes the directory where there is none, and locks it. Throws `state` for one that is no directory, of another user,
     /// open to others, or in use by another process.
     package init(path: String) throws(FeedError) {

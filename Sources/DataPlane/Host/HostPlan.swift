@@ -14,6 +14,16 @@ package struct HostPlan {
             self.address = address
             self.entry = entry
         }
+
+        /// What two processes of one proxy call the listener by: as it was asked for, not as it was bound.
+        var name: String {
+            switch entry {
+            case .mesh: "mesh \(address)"
+            case .explicit: "explicit \(address)"
+            case .outboundTCP(let host): "tcp \(address)=\(String(decoding: host, as: UTF8.self))"
+            case .inboundPlain(let port): "plain \(address)=\(port)"
+            }
+        }
     }
 
     /// `gateway` or `sidecar`: the first word of what is printed.
@@ -34,6 +44,19 @@ package struct HostPlan {
     package let judge: (Snapshot, SPIFFEID?) -> String?
     /// What the feed says of this process; the port is that of the first listener.
     package let feedRole: (_ port: UInt16) -> FeedSettings.Role
+    package var capture = Capture()
+    /// Hears of every snapshot that is used, on the main thread, before the workers do.
+    package var onSnapshot: ((Snapshot) -> Void)?
+
+    /// What a sidecar adds that takes redirected traffic.
+    package struct Capture {
+        package var isOn = false
+        package var probes: [ProbePath] = []
+        /// How long outbound outlives SIGTERM at most.
+        package var drain = Duration.zero
+
+        package init() {}
+    }
 
     package init(
         word: String, proxy: ProxySettings, listening: [Listening], isGateway: Bool, defaultWorkers: Int,

@@ -44,8 +44,8 @@ enum InputFile {
 }
 
 /// What goes to standard error: one line.
-enum Notice {
-    static func write(_ line: String) {
+package enum Notice {
+    package static func write(_ line: String) {
         let bytes = Array("\(line)\n".utf8)
         // SAFETY: the bytes live for the call.
         _ = unsafe bytes.withUnsafeBytes { unsafe Glibc.write(2, $0.baseAddress, $0.count) }

@@ -18,29 +18,43 @@ internal import TLS
 package final class ProxyHost {
     /// How often the workers' view of the endpoints is gathered for the broker.
     private static let healthInterval = Duration.milliseconds(500)
+    /// How often a sidecar's counts of plaintext are.
+    private static let plaintextInterval = Duration.seconds(5)
 
     /// Descriptors kept for what is no proxied connection.
     private static let ownDescriptors = 96
 
-    private let plan: HostPlan
-    private let loop: RPCLoop
-    private let crew: WorkerCrew
-    private let keeper: IdentityKeeper
-    private let feed: FeedClient?
-    private let directory: ProxyStateDirectory?
+    let plan: HostPlan
+    let loop: RPCLoop
+    let crew: WorkerCrew
+    let keeper: IdentityKeeper
+    let feed: FeedClient?
+    let directory: ProxyStateDirectory?
+    /// The process whose place this one takes, until it has it.
+    var takeover: Takeover?
+    /// Where the next process asks for this one's place.
+    var handoverPoint: HandoverPoint?
+    var isHandedOver = false
+    /// The pages' sockets by name.
+    var pageSockets: [(name: String, descriptor: Int32)] = []
+    let memory: MemoryWatch
     private let gauges = GaugeRegistry()
     private let sink: LogSink?
     private let limits = LimitCells()
     private let extraBundles: [TrustBundle]
-    private var snapshot: Snapshot?
-    private var svid: SVID?
+    var snapshot: Snapshot?
+    var svid: SVID?
     private var trust: TrustStore?
-    private var configuration: ProxyConfiguration?
+    var configuration: ProxyConfiguration?
     private var generation: UInt32 = 0
     private var adminText = ""
     private var isReadyTold = false
-    private var isDraining = false
-    private var workersLeft: Int
+    private var isTrimming = false
+    var isDraining = false
+    /// The workers were told to end.
+    var isEnding = false
+    var appDeadline = Instant.zero
+    var workersLeft: Int
     private let startedAt: Int64
 
     /// Runs a proxy to its end; the exit status.
@@ -59,6 +73,7 @@ package final class ProxyHost {
         self.plan = plan
         startedAt = Machine.walltime
         let descriptors = Machine.raiseDescriptorLimit()
+        memory = MemoryWatch(asked: plan.proxy.limits.memory)
         let loop: RPCLoop
         do throws(RPCSetupError) { loop = try RPCLoop() } catch { throw HostFailure("\(error)") }
         self.loop = loop
@@ -70,12 +85,21 @@ package final class ProxyHost {
             logFormat: plan.proxy.logFormat == .json ? .json : .text, sampleSeed: UInt64.random(in: 1 ... .max))
         settings.logSink = sink
         settings.grace = plan.proxy.grace
+        settings.capturesInbound = plan.capture.isOn
+        settings.probes = plan.capture.probes
+        settings.knownCertificates = plan.proxy.knownCertificates
         // Every connection that comes in may need one that goes out; listeners, pages, feed and files have theirs.
         let room = max(16, (descriptors - Self.ownDescriptors) / 2 / count)
-        settings.maximumConnections = min(settings.maximumConnections, room)
+        let limits = plan.proxy.limits
+        let connections = limits.connections.map { max(16, $0 / count) } ?? settings.maximumConnections
+        settings.maximumConnections = min(connections, room)
+        if let requests = limits.requests { settings.maximumExchanges = max(16, requests / count) }
+        settings.memoryLimit = memory.limit
         settings.namespace = plan.namespace
         settings.appAddress = plan.appAddress.flatMap { SocketAddress(ip: $0, port: 0) }
         extraBundles = try StandaloneFiles.bundles(plan.proxy.bundles)
+        let takeover = try Takeover(plan)
+        self.takeover = takeover
         switch plan.proxy.source {
         case .standalone(let file, let certificate, let key):
             let loaded = try StandaloneFiles.load(snapshot: file, certificate: certificate, key: key)
@@ -89,18 +113,25 @@ package final class ProxyHost {
             snapshot = loaded.snapshot
             feed = nil
             directory = nil
-            crew = try Self.bind(plan, count, settings)
+            crew = try Self.bind(plan, count, settings, takeover)
         case .broker(let path, let source):
             let state: ProxyStateDirectory
             let token: JoinToken?
             do throws(FeedError) {
-                state = try ProxyStateDirectory(path: path)
+                if takeover == nil {
+                    state = try ProxyStateDirectory(path: path)
+                } else {
+                    state = try ProxyStateDirectory(heldByAnother: path)
+                    let stored = try StoredState(reading: state)
+                    svid = stored.svid
+                    snapshot = stored.snapshot
+                }
                 token = try Self.token(source)
             } catch {
                 throw HostFailure("\(error)", status: error.kind == .token ? 65 : 1)
             }
             directory = state
-            crew = try Self.bind(plan, count, settings)
+            crew = try Self.bind(plan, count, settings, takeover)
             keeper = IdentityKeeper(loop: loop, directory: state, role: plan.keeperRole, token: token)
             let port = crew.addresses.first?.port ?? 0
             feed = FeedClient(
@@ -120,16 +151,9 @@ package final class ProxyHost {
     }
 
     private static func bind(
-        _ plan: HostPlan, _ count: Int, _ settings: WorkerSettings
+        _ plan: HostPlan, _ count: Int, _ settings: WorkerSettings, _ takeover: Takeover?
     ) throws(HostFailure) -> WorkerCrew {
-        var addresses: [SocketAddress] = []
-        for listening in plan.listening {
-            guard let address = SocketAddress(ip: listening.address.host, port: listening.address.port) else {
-                throw HostFailure("cannot listen on \(listening.address): no address of this machine")
-            }
-            addresses.append(address)
-        }
-        return try WorkerCrew(count: count, settings: settings, listening: addresses)
+        try WorkerCrew(count: count, settings: settings, listening: plan.listening, inherited: takeover?.inherited)
     }
 
     // MARK: Running
@@ -138,14 +162,20 @@ package final class ProxyHost {
         try openPages()
         do throws(RPCSetupError) {
             try loop.onSignal { [unowned self] signal in
-                if signal == SIGTERM || signal == SIGINT || signal == SIGQUIT { drain() }
+                if signal == SIGTERM || signal == SIGINT || signal == SIGQUIT {
+                    drain(waitsForApp: plan.capture.drain > .zero && !isDraining)
+                }
             }
         } catch {
             throw HostFailure("\(error)")
         }
         let inbox = loop.inbox
         let bound = RPCBound(self)
+        try prepareTakeover()
         try crew.start { inbox.post { bound.value.workerEnded() } }
+        try finishTakeover()
+        openHandover()
+        memory.start(loop) { [unowned self] bytes in crew.post(.memory(beside: bytes)) }
         var fatal: HostFailure?
         keeper.onSVID = { [unowned self] svid in adopt(svid) }
         keeper.onProblem = { [unowned self] problem in
@@ -162,7 +192,7 @@ package final class ProxyHost {
             throw HostFailure("\(error)", status: error.kind == .token ? 65 : 1)
         }
         feed?.start()
-        if plan.isGateway, feed != nil { gatherHealth() }
+        if feed != nil { if plan.isGateway { gatherHealth() } else { gatherPlaintext() } }
         loop.run()
         if let sink { _ = sink.finish(within: .seconds(1)) }
         if let fatal { throw fatal }
@@ -178,10 +208,17 @@ package final class ProxyHost {
         switch plan.proxy.admin {
         case .tcp(let address): adminText = try listen(address, all, "admin")
         case .unix(let path):
-            do throws(RPCSetupError) {
-                _ = try loop.listen(.unix(path), security: .plain, service: all)
+            let name = "admin unix:\(path)"
+            let socket: ListenerSocket
+            do throws(SocketError) {
+                if let inherited = takeover?.inherited.take(name).first {
+                    socket = ListenerSocket(adopting: inherited)
+                } else {
+                    socket = try ListenerSocket.bind(unixPath: path)
+                }
             } catch { throw HostFailure("\(error)") }
             adminText = path
+            _ = try serve(socket, name, all)
         }
         adminText += ", metrics \(try listen(plan.proxy.metrics, open, "metrics"))"
         adminText += ", ready \(try listen(plan.proxy.ready, ready, "ready"))"
@@ -191,17 +228,34 @@ package final class ProxyHost {
         guard let socket = SocketAddress(ip: address.host, port: address.port) else {
             throw HostFailure("--\(flag) \(address): no address of this machine")
         }
-        do throws(RPCSetupError) {
-            let bound = try loop.listen(.tcp(socket), security: .plain, service: service)
-            return "\(bound ?? socket)"
-        } catch {
-            throw HostFailure("--\(flag): \(error); is another process using it? choose another port")
+        let name = "\(flag) \(address)"
+        let bound: ListenerSocket
+        if let inherited = takeover?.inherited.take(name).first {
+            bound = ListenerSocket(adopting: inherited)
+        } else {
+            do throws(SocketError) { bound = try ListenerSocket.bind(socket) } catch {
+                throw HostFailure(
+                    "--\(flag): cannot listen on \(socket): \(error.text); is another process using it? choose another port"
+                )
+            }
         }
+        return "\(try serve(bound, name, service) ?? socket)"
+    }
+
+    private func serve(
+        _ socket: consuming ListenerSocket, _ name: String, _ service: RPCService
+    ) throws(HostFailure) -> SocketAddress? {
+        pageSockets.append((name, socket.descriptor))
+        do throws(RPCSetupError) {
+            return try loop.serve(socket, name: name, security: .plain, service: service)
+        } catch { throw HostFailure("\(error)") }
     }
 
     // MARK: What comes in
 
     private func adopt(_ fresh: SVID) {
+        // After a takeover the keeper tells what is in use already.
+        if let svid, svid.leaf.der == fresh.leaf.der, configuration != nil { return }
         svid = fresh
         generation &+= 1
         reconfigure()
@@ -217,7 +271,7 @@ package final class ProxyHost {
     }
 
     /// Makes a configuration of what is there and hands it to the workers, whole.
-    private func reconfigure() {
+    func reconfigure() {
         guard let snapshot, let svid else { return }
         if trust == nil { trust = makeTrust(snapshot) }
         guard let trust else { return }
@@ -226,11 +280,24 @@ package final class ProxyHost {
                 snapshot: snapshot, ownRole: plan.ownRole(snapshot), trust: trust, svid: svid, generation: generation,
                 limits: plan.isGateway ? limits : nil)
             configuration = fresh
+            plan.onSnapshot?(snapshot)
             crew.post(.configure(fresh))
             limits.reconcile(with: fresh.table)
             tellReady()
+            trimSoon()
         } catch {
             Notice.write("\(plan.word): the snapshot is not used: \(error)")
+        }
+    }
+
+    /// Decoding and building leave more free memory behind than the result takes: it goes back to the kernel once the workers
+    /// have let the old snapshot go.
+    private func trimSoon() {
+        guard !isTrimming else { return }
+        isTrimming = true
+        loop.after(.seconds(1)) { [unowned self] in
+            isTrimming = false
+            Machine.trim()
         }
     }
 
@@ -276,6 +343,18 @@ package final class ProxyHost {
             for endpoint in report.unhealthy where view[endpoint] != nil { view[endpoint] = false }
         }
         feed?.report(health: view)
+    }
+
+    /// Says when `strict` is safe: the broker hears of every request without an identity.
+    private func gatherPlaintext() {
+        crew.gather(loop) { [unowned self] reports in
+            var counts: [ServiceID: PlaintextCount] = [:]
+            for tally in reports.flatMap(\.plaintext) {
+                counts[tally.service, default: PlaintextCount(service: tally.service, last: tally.last)].add(tally)
+            }
+            feed?.report(plaintext: Array(counts.values))
+            loop.after(Self.plaintextInterval) { [unowned self] in if !isDraining { gatherPlaintext() } }
+        }
     }
 
     // MARK: Pages
@@ -337,6 +416,10 @@ package final class ProxyHost {
         var list = gauges.read()
         list.append(Gauge(.build, 1, labels: [.init("version", Release.version), .init("role", plan.word)]))
         list.append(Gauge(.startTime, Double(startedAt)))
+        list.append(Gauge(.residentMemory, Double(Machine.residentMemory)))
+        list.append(Gauge(.openDescriptors, Double(Machine.openDescriptors)))
+        if memory.limit > 0 { list.append(Gauge(.memoryLimit, Double(memory.limit))) }
+        list.append(Gauge(.memoryPressure, Double(reports.map(\.pressure.rawValue).max() ?? 0)))
         list.append(Gauge(.connectionsOpen, Double(reports.reduce(0) { $0 + $1.connections })))
         list.append(Gauge(.requestsActive, Double(reports.reduce(0) { $0 + $1.exchanges })))
         if let svid { list.append(Gauge(.certificateExpiry, Double(svid.notAfter.seconds))) }
@@ -358,29 +441,5 @@ package final class ProxyHost {
             }
         }
         return list
-    }
-
-    // MARK: The end
-
-    /// Readiness goes, the broker hears it, the workers let what is under way end.
-    private func drain() {
-        guard !isDraining else { return }
-        isDraining = true
-        Notice.write("\(plan.word): draining")
-        feed?.drain()
-        crew.post(.drain)
-        // Should a worker hang, the grace period ends the process all the same.
-        loop.after(plan.proxy.grace + .seconds(1)) { [unowned self] in stop() }
-    }
-
-    private func workerEnded() {
-        workersLeft -= 1
-        if workersLeft == 0 { stop() }
-    }
-
-    private func stop() {
-        feed?.stop()
-        keeper.stop()
-        loop.stop(grace: .milliseconds(300))
     }
 }

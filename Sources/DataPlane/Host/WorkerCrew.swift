@@ -1,6 +1,7 @@
 internal import Proxy
 internal import Reactor
 internal import RPC
+internal import Settings
 
 /// The workers of a process: started with their listeners, spoken to by letters.
 final class WorkerCrew {
@@ -9,9 +10,14 @@ final class WorkerCrew {
     private(set) var addresses: [SocketAddress] = []
     private var descriptors: [[(descriptor: Int32, role: Int)]]
     private let settings: WorkerSettings
+    /// Every bound socket with the name of its listener; of no use once the workers drain.
+    private(set) var sockets: [(name: String, descriptor: Int32)] = []
 
-    /// Binds every listener once for each worker. An address that anybody else listens on is refused.
-    init(count: Int, settings: WorkerSettings, listening: [SocketAddress]) throws(HostFailure) {
+    /// Binds every listener once for each worker, or takes what is inherited of it. An address that anybody else listens on is
+    /// refused.
+    init(
+        count: Int, settings: WorkerSettings, listening: [HostPlan.Listening], inherited: Inheritance?
+    ) throws(HostFailure) {
         self.settings = settings
         var boxes: [WorkerMailbox] = []
         do throws(SocketError) {
@@ -21,7 +27,28 @@ final class WorkerCrew {
         }
         mailboxes = boxes
         descriptors = Array(repeating: [], count: count)
-        for (role, address) in listening.enumerated() { try bind(address, role: role) }
+        for (role, entry) in listening.enumerated() {
+            let left = inherited?.take(entry.name) ?? []
+            if left.isEmpty {
+                guard let address = SocketAddress(ip: entry.address.host, port: entry.address.port) else {
+                    throw HostFailure("cannot listen on \(entry.address): no address of this machine")
+                }
+                try bind(address, role: role)
+            } else {
+                adopt(left, role: role)
+            }
+            for descriptor in descriptors.joined() where descriptor.role == role {
+                sockets.append((entry.name, descriptor.descriptor))
+            }
+        }
+    }
+
+    /// None may be left without a worker: the kernel gives each its part of the connections.
+    private func adopt(_ inherited: [Int32], role: Int) {
+        for (index, descriptor) in inherited.enumerated() {
+            if index == 0, let address = ListenerSocket.address(of: descriptor) { addresses.append(address) }
+            descriptors[index % mailboxes.count].append((descriptor, role))
+        }
     }
 
     private func bind(_ address: SocketAddress, role: Int) throws(HostFailure) {
@@ -46,7 +73,9 @@ final class WorkerCrew {
         for worker in mailboxes.indices {
             var own = settings
             own.sampleSeed = settings.sampleSeed &+ UInt64(worker) &* 0x9E37_79B9_7F4A_7C15
-            if settings.isGateway, mailboxes.count > 1 { own.crew = mailboxes }
+            // A worker without a socket of its own lives by what others hand it.
+            let isShort = descriptors.contains { $0.count < settings.entries.count }
+            if mailboxes.count > 1, settings.isGateway || isShort { own.crew = mailboxes }
             let mailbox = mailboxes[worker]
             let listeners = descriptors[worker]
             let constant = own

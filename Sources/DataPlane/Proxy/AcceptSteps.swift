@@ -10,7 +10,7 @@ extension Worker {
     /// `shares`: what another worker has more room for is handed over.
     mutating func acceptAll(_ listener: Handle, shares: Bool = true) {
         var taken = 0
-        while taken < 64, listeners.contains(listener),
+        while taken < 64, listeners.contains(listener), mayAccept(),
             let accepted = listeners[listener].accept(now: reactor.now)
         {
             let peer = accepted.peer
@@ -22,9 +22,12 @@ extension Worker {
             }
             let descriptor = accepted.takeSocket().release()
             other.load.add(1, ordering: .relaxed)
-            if !other.post(.adopt(descriptor: descriptor, role: role, peer: peer)) { _ = Socket(adopting: descriptor) }
+            if !other.post(.adopt(descriptor: descriptor, role: role, peer: peer)) {
+                admitSocket(Socket(adopting: descriptor), role: role, peer: peer)
+            }
         }
         if listeners.contains(listener), listeners[listener].isPaused {
+            countLimit(.descriptors)
             reactor.forget(listeners[listener].descriptor)
         }
     }
@@ -47,6 +50,7 @@ extension Worker {
     /// Listens again after a pause.
     mutating func resumeListeners() {
         for handle in listeners.handles where listeners[handle].isPaused && listeners[handle].resume(now: reactor.now) {
+            if isHoldingBack { continue }
             do throws(SocketError) {
                 try watchListener(handle)
             } catch {
@@ -64,7 +68,8 @@ extension Worker {
 
     mutating func admitSocket(_ socket: consuming Socket, role: Int, peer: SocketAddress?) {
         let now = reactor.now
-        guard role < settings.entries.count, !inbound.isFull, !isDraining else { return }
+        // While draining only what was accepted before comes here: it waited in a mailbox, and its peer knows nothing of it.
+        guard role < settings.entries.count, !inbound.isFull else { return }
         let entry = settings.entries[role]
         socket.setNoDelay()
         let phase: DownstreamConnection.Phase
@@ -73,17 +78,25 @@ extension Worker {
         case .mesh:
             // Without identity and snapshot nothing is taken: fail closed.
             guard let configuration else { return }
+            if settings.capturesInbound, let original = redirected(socket) {
+                return arrive(socket, .inbound(role: role), peer: peer, original: original)
+            }
             transport = Transport(server: socket, context: configuration.server, buffers: buffers)
             phase = .handshake
         case .explicit, .inboundPlain:
             transport = Transport(socket: socket)
             phase = .detect
+        case .captured: return admitCaptured(socket, peer: peer)
         case .outboundTCP:
             transport = Transport(socket: socket)
             phase = .relay
         }
         let connection = DownstreamConnection(transport, phase: phase, peer: peer, now: now)
         guard let handle = inbound.insert(Inbound(connection, entry: entry)) else { return }
+        if phase == .handshake {
+            inbound[handle].isHandshaking = true
+            handshaking += 1
+        }
         watchInbound(handle)
         guard inbound.contains(handle) else { return }
         if case .outboundTCP(let host) = entry { startOutboundTCP(handle, host: host) }

@@ -1,5 +1,7 @@
 internal import Containers
+internal import Downstream
 internal import Identity
+internal import Link
 internal import MeshModel
 internal import Reactor
 internal import Routing
@@ -25,13 +27,11 @@ extension Worker {
 
     mutating func admit(_ exchange: Handle, _ handle: Handle, _ configuration: ProxyConfiguration) -> Verdict {
         switch inbound[handle].entry {
-        case .explicit: return admitExplicit(exchange, handle, configuration)
+        case .explicit, .captured, .outboundTCP: return admitExplicit(exchange, handle, configuration)
         case .mesh:
             return settings.isGateway
                 ? admitAtGateway(exchange, handle, configuration) : admitAtSidecar(exchange, handle, configuration)
         case .inboundPlain(let port): return admitPlain(exchange, port, configuration)
-        // The app's plain port for a service whose port speaks HTTP: a tunnel without a CONNECT.
-        case .outboundTCP: return admitExplicit(exchange, handle, configuration)
         }
     }
 
@@ -62,8 +62,10 @@ extension Worker {
             startTunnel(exchange, handle, destination)
             return .tunnel
         }
-        guard destination.port.appProtocol.isHTTP else { return .refuse(.noRoute) }
-        begin(exchange, destination, plan: .source, configuration)
+        guard destination.port.appProtocol.takesHTTP else { return .refuse(.noRoute) }
+        exchanges[exchange].spokeHTTP2 = inbound[handle].connection.link.isHTTP2
+        begin(
+            exchange, destination, plan: inbound[handle].endpoint.map { .direct($0) } ?? .source, configuration)
         return .go
     }
 
@@ -71,11 +73,18 @@ extension Worker {
         _ exchange: Handle, _ port: UInt16, _ configuration: ProxyConfiguration
     ) -> Verdict {
         exchanges[exchange].reporter = .destination
-        guard let destination = configuration.table.destinations.first(where: { $0.ownTargetPort == port }),
-            destination.port.appProtocol.isHTTP
-        else { return .refuse(.noRoute) }
+        let served = configuration.table.destinations.first { $0.ownTargetPort == port }
+        if isDeclaredProbe(exchange, port), let destination = served ?? configuration.table.outside {
+            exchanges[exchange].destination = destination
+            exchanges[exchange].route = .app(port: port)
+            begin(exchange, destination, plan: .ingress, configuration)
+            return .go
+        }
+        guard let destination = served, destination.port.appProtocol.isHTTP else { return .refuse(.noRoute) }
         exchanges[exchange].destination = destination
-        guard admitsPlaintext(destination, configuration) else { return .refuse(.notAllowed) }
+        let isAdmitted = admitsPlaintext(destination, configuration)
+        countPlaintext(destination, isAdmitted: isAdmitted)
+        guard isAdmitted else { return .refuse(.notAllowed) }
         exchanges[exchange].route = .app(port: port)
         begin(exchange, destination, plan: .ingress, configuration)
         return .go
@@ -131,7 +140,10 @@ extension Worker {
         exchanges[exchange].destination = destination
         inbound[handle].isProxy = isOurs
         let isQuestion = readProbe(exchange, part)
-        guard destination.port.appProtocol.isHTTP || destination.isProbe || isQuestion else { return .refuse(.noRoute) }
+        guard destination.port.appProtocol.takesHTTP || destination.isProbe || isQuestion else {
+            return .refuse(.noRoute)
+        }
+        exchanges[exchange].learnVersion(isBelieved: isOurs, isHTTP2: inbound[handle].connection.link.isHTTP2)
         if let refusal = OwnAuthority.check(
             exchanges[exchange].head, destination, isOurs: isOurs || isQuestion)
         {
@@ -173,8 +185,10 @@ extension Worker {
         case .ownBroker, .foreign, .unknown: return .refuse(.notAllowed)
         }
         let isQuestion = readProbe(exchange, part)
-        guard current.port.appProtocol.isHTTP || isQuestion else { return .refuse(.noRoute) }
+        guard current.port.appProtocol.takesHTTP || isQuestion else { return .refuse(.noRoute) }
         let isOurs = exchanges[exchange].head.says(.authority, current.authority)
+        exchanges[exchange].learnVersion(
+            isBelieved: part == .ownGateway || isOurs, isHTTP2: inbound[handle].connection.link.isHTTP2)
         if let refusal = OwnAuthority.check(
             exchanges[exchange].head, current, isOurs: part == .ownGateway || isOurs)
         {
@@ -297,7 +311,7 @@ extension Worker {
         switch plan {
         case .ingress: return ownerAllows(handle, destination, caller, table)
         case .egress(foreignCaller: true): if ownerAllows(handle, destination, caller, table) { return true }
-        case .egress(foreignCaller: false), .source: break
+        case .egress(foreignCaller: false), .source, .direct: break
         }
         guard destination.service >= 0 else { return false }
         for remote in table.snapshot.services[destination.service].remotes.indices
@@ -346,6 +360,9 @@ extension Worker {
     mutating func knowCaller(_ handle: Handle, _ caller: SPIFFEID) {
         guard inbound.contains(handle), inbound[handle].caller != caller else { return }
         inbound[handle].caller = caller
+        let account = shares.retain(caller)
+        shares.release(inbound[handle].callerAccount)
+        inbound[handle].callerAccount = account
         inbound[handle].callerLabel = metrics.intern(caller.bytes)
         inbound[handle].callerKey = CallerKey(caller)
     }

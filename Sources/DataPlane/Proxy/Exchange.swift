@@ -32,6 +32,8 @@ struct Exchange: ~Copyable {
     let stream: StreamID
     var phase = Phase.waiting
     var route = Route.mesh
+    /// What the caller holds of this worker, this exchange among it.
+    var account = CallerShares.Account.none
     /// The request's head as it came; tries are written from it.
     var head: HeaderBlock
     var trailers = HeaderBlock()
@@ -42,6 +44,8 @@ struct Exchange: ~Copyable {
     var isGRPC = false
     /// It asks for another protocol; once that is granted both bodies are opaque bytes.
     var isUpgrade = false
+    /// Its caller spoke HTTP/2: on a port that does not say what it speaks the app is spoken to alike.
+    var spokeHTTP2 = false
     var method = FailedTry.Method.other
     /// A question of the mesh itself: it ends at the destination's sidecar.
     var isProbe = false
@@ -97,5 +101,10 @@ struct Exchange: ~Copyable {
         self.head = head
         began = now
         lastActive = now
+    }
+
+    /// Between proxies all is HTTP/2: there `meshfed-http` says what the caller spoke.
+    mutating func learnVersion(isBelieved: Bool, isHTTP2: Bool) {
+        spokeHTTP2 = isBelieved ? head.says(.meshfedHTTP, "2") : isHTTP2
     }
 }

@@ -32,21 +32,28 @@ extension Worker {
         inbound[handle].connection.waitingSince = nil
         inbound[handle].connection.lastActive = now
         guard let exchange = exchanges.insert(Exchange(downstream: handle, stream: stream, head: head, now: now)) else {
-            inbound[handle].connection.link.session?.reset(stream, code: HTTP2Code.refusedStream)
-            markInbound(handle)
+            refuseForRoom(handle, stream)
             return
         }
         inbound[handle].connection.streams.add(stream, exchange)
         exchanges[exchange].requestEnded = endStream
         // Of a draining proxy this is the last one that HTTP/1.1 gets; HTTP/2 peers hear GOAWAY.
-        if isDraining { inbound[handle].connection.link.session?.goAway() }
+        if isDraining || (pressure >= .lean && !inbound[handle].connection.link.isHTTP2) {
+            inbound[handle].connection.link.session?.goAway()
+        }
         readHead(exchange)
         guard let configuration else {
             answer(exchange, .draining)
             return
         }
+        if inbound[handle].isExcess {
+            // Not before it asks: a peer that hears GOAWAY first would only dial again.
+            inbound[handle].connection.link.session?.goAway()
+            return answer(exchange, .overload)
+        }
         switch admit(exchange, handle, configuration) {
         case .go:
+            guard takePlace(exchange, handle) else { return answer(exchange, .overload) }
             armTimer(exchange)
             dispatch(exchange)
         case .refuse(let reason): answer(exchange, reason)
@@ -157,12 +164,17 @@ extension Worker {
             guard let candidate = exchanges[exchange].candidate, let destination = exchanges[exchange].destination,
                 configuration.table.current(destination) === destination
             else { return nil }
-            let prefersHTTP2 = exchanges[exchange].isGRPC || destination.port.appProtocol != .http
+            let isOpen = destination.port.appProtocol == .auto
+            let prefersHTTP2 =
+                exchanges[exchange].isGRPC
+                || (isOpen ? exchanges[exchange].spokeHTTP2 : destination.port.appProtocol != .http)
             return targets.target(candidate, destination, prefersHTTP2: prefersHTTP2, configuration)
         case .app(let port):
             guard let address = settings.appAddress else { return nil }
             let appProtocol = exchanges[exchange].destination?.port.appProtocol ?? .http
-            let isHTTP2 = exchanges[exchange].isGRPC || appProtocol == .grpc || appProtocol == .http2
+            let isHTTP2 =
+                exchanges[exchange].isGRPC || appProtocol == .grpc || appProtocol == .http2
+                || (appProtocol == .auto && exchanges[exchange].spokeHTTP2)
             return Target(
                 address: address.withPort(port), serverName: [], use: isHTTP2 ? .plainHTTP2 : .plainHTTP1,
                 expectation: .anybody, context: nil, isProxy: false, isGateway: false,
@@ -387,6 +399,7 @@ extension Worker {
         let handle = exchanges[exchange].downstream
         let stream = exchanges[exchange].stream
         let owed = exchanges[exchange].owedDownstream
+        shares.end(exchanges[exchange].account)
         guard let over = exchanges.take(exchange) else { return }
         if inbound.contains(handle) {
             // What was held back counts against the window of the whole connection.

@@ -56,6 +56,8 @@ struct Inbound: ~Copyable {
     var isProxy = false
     /// Inside a CONNECT tunnel: every request goes to `destination`.
     var isTunnel = false
+    /// The endpoint that the app dialled by its own address.
+    var endpoint: EndpointID?
     var relay = Handle.none
     /// What its peer did wrong was counted.
     var isFaultNoted = false
@@ -66,6 +68,15 @@ struct Inbound: ~Copyable {
     var callerLabel = LabelHandle.unknown
     var callerKey: CallerKey?
     var sourceCluster = LabelHandle.unknown
+    /// What the peer, and the caller of the last request, hold of this worker.
+    var account = CallerShares.Account.none
+    var callerAccount = CallerShares.Account.none
+    /// The peer has more connections than its share: this one is refused what it asks for.
+    var isExcess = false
+    /// Its TLS handshake is one of those in progress.
+    var isHandshaking = false
+    /// Its next events wait for the next turn.
+    var isDeferred = false
     var permit = Permit()
     /// The peer itself, where a request without an assertion is the peer's own (PROTOCOLS section 5): found once.
     var directCaller: SPIFFEID?

@@ -17,6 +17,7 @@ extension Worker {
     mutating func inboundReady(_ handle: Handle, _ readiness: Readiness) {
         guard inbound.contains(handle) else { return }
         if !inbound[handle].connection.link.transport.isEstablished {
+            guard mayShakeHands() else { return }
             do throws(TransportError) {
                 guard try inbound[handle].connection.link.transport.advance(&buffers, wall: reactor.wall) else {
                     watchInbound(handle)
@@ -72,19 +73,25 @@ extension Worker {
             return
         }
         inbound[handle].peer = peer
+        endHandshake(handle)
+        openAccount(handle, peer.id)
         inbound[handle].serverName = inbound[handle].connection.link.transport.serverName
         inbound[handle].connection.lastActive = reactor.now
         inbound[handle].connection.waitingSince = reactor.now
         place(handle, peer, configuration)
-        let isHTTP = inbound[handle].destination?.port.appProtocol.isHTTP
+        let declared = inbound[handle].destination?.port.appProtocol
+        let isHTTP = declared?.isHTTP
         switch inbound[handle].connection.link.transport.negotiated {
         case .tcp:
             inbound[handle].connection.phase = .header
         case .http2:
-            if isHTTP == false { inbound[handle].destination = nil }
+            // A neighbour may still ask how the app behind a TCP port is; requests are refused there.
+            if declared?.takesHTTP == false, settings.isGateway || !inbound[handle].isProxy {
+                inbound[handle].destination = nil
+            }
             startHTTP(handle, http2: true)
         case .http1:
-            if isHTTP == false { inbound[handle].destination = nil }
+            if declared?.takesHTTP == false { inbound[handle].destination = nil }
             startHTTP(handle, http2: false)
         case nil:
             if isHTTP == false, let destination = inbound[handle].destination {
@@ -141,12 +148,13 @@ extension Worker {
             inbound[handle].connection.link.session = HTTPSession.http1(role: .server, limits: limits)
         }
         inbound[handle].connection.phase = .http
+        if isDraining, http2 { inbound[handle].connection.link.session?.goAway() }
         markInbound(handle)
     }
 
     mutating func readInbound(_ handle: Handle) {
         var reads = 0
-        while inbound.contains(handle), reads < 16 {
+        while inbound.contains(handle), reads < 16, !inbound[handle].isDeferred {
             reads += 1
             if inbound[handle].connection.phase == .relay {
                 guard relayReadsDownstream(inbound[handle].relay) else { break }
@@ -238,9 +246,13 @@ extension Worker {
 
     /// Reads the session's events until there are none.
     mutating func drainInbound(_ handle: Handle) {
-        while inbound.contains(handle), let event = inbound[handle].connection.link.session?.nextEvent() {
+        while inbound.contains(handle), mayTakeEvents(handle),
+            let event = inbound[handle].connection.link.session?.nextEvent()
+        {
             switch event {
-            case .head(let stream, .request, let endStream): startExchange(handle, stream, endStream: endStream)
+            case .head(let stream, .request, let endStream):
+                shares.take(inbound[handle].account, turn: turnNumber)
+                startExchange(handle, stream, endStream: endStream)
             case .head: break
             case .violation(let stream, let status): answerViolation(handle, stream, status)
             case .data(let stream, let offset, let count):
@@ -299,6 +311,8 @@ extension Worker {
         guard inbound.contains(handle) else { return }
         if inbound[handle].connection.phase == .relay {
             downstreamDrained(inbound[handle].relay, handle)
+        } else if inbound[handle].isDeferred {
+            // Its events come before its end.
         } else if inbound[handle].connection.link.isOver {
             noteInboundFault(handle)
             finishInbound(handle)
@@ -375,7 +389,9 @@ extension Worker {
         for exchange in inbound[handle].connection.streams.all where exchanges.contains(exchange) {
             downstreamClosed(exchange)
         }
+        closeAccount(handle)
         inbound.remove(handle)
+        admitMore()
         if relays.contains(relay) { endRelay(relay, abort: abort) }
     }
 }

@@ -104,9 +104,9 @@ extension Worker {
         discardRest(exchange)
     }
 
-    /// A request that the parser understood and nobody serves: 405, 431, 501.
+    /// A request that the parser understood and nobody serves: 405, 431, 501; or for which there is no place: 503.
     mutating func answerViolation(_ handle: Handle, _ stream: StreamID, _ status: Int) {
-        let reason: Reason = status.isTooLarge ? .tooLarge : .requestInvalid
+        let reason: Reason = status == 503 ? .overload : status.isTooLarge ? .tooLarge : .requestInvalid
         var isGRPC = false
         if let block = inbound[handle].connection.link.session?.takeHead(stream) {
             isGRPC = block.isGRPC
@@ -126,6 +126,7 @@ extension Worker {
         text.append(Array(reason.rawValue.utf8))
         text.append("; dispatched=0")
         outgoing.append(.meshfedError, text)
+        if status == 503 { outgoing.append(.retryAfter, "1") }
         let body = Array("meshfed: \(reason.rawValue)\n".utf8)
         if !isGRPC { outgoing.append(.contentLength, number: body.count) }
         inbound[handle].connection.waitingSince = nil

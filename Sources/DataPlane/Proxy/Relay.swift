@@ -1,5 +1,6 @@
 internal import Containers
 internal import MeshModel
+internal import Reactor
 internal import Routing
 internal import Telemetry
 
@@ -27,6 +28,8 @@ struct Relay: ~Copyable {
     let framing: Framing
     var route = Exchange.Route.mesh
     var isProbe = false
+    /// Where a stream that is not the mesh's was going: it goes on there.
+    var outside: SocketAddress?
     var reporter = Reporter.source
     var destination: Destination
     var caller: SPIFFEID?

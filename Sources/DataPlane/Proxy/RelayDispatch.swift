@@ -35,6 +35,11 @@ extension Worker {
     }
 
     mutating func relayTarget(_ relay: Handle, _ configuration: ProxyConfiguration) -> Target? {
+        if let address = relays[relay].outside {
+            return Target(
+                address: address, serverName: [], use: .plainTCP, expectation: .anybody, context: nil, isProxy: false,
+                isGateway: false, times: ConnectionTimes(relays[relay].destination.traffic))
+        }
         if case .app(let port) = relays[relay].route {
             guard let address = settings.appAddress else {
                 refuseRelay(relay, .noEndpoint)

@@ -45,6 +45,7 @@ extension Worker {
             attempts: relays[relay].attempts, freeRepeats: relays[relay].freeRepeats)
         var answer = RetryRules.judge(failed, allowed: relays[relay].destination.traffic.maximumAttempts)
         if case .app = relays[relay].route { answer = .no }
+        if relays[relay].outside != nil { answer = .no }
         if answer == .charged, !budgets.withdraw(relays[relay].destination, now: now) { answer = .no }
         switch answer {
         case .free:

@@ -134,6 +134,7 @@ extension Worker {
             refuseStream(handle, framing, .noRoute)
             return
         }
+        if inbound[handle].isExcess || !takesStreams() { return refuseStream(handle, framing, .overload) }
         let token = headerValue(handle, header, .assertion)
         let hops = headerValue(handle, header, .hops) ?? []
         let authority = headerValue(handle, header, .authority)
@@ -238,7 +239,7 @@ extension Worker {
     @discardableResult
     mutating func makeRelay(
         _ handle: Handle, _ destination: Destination, framing: Relay.Framing, plan: CandidateWalk.Plan,
-        caller: SPIFFEID, _ configuration: ProxyConfiguration, dispatches: Bool = true
+        caller: SPIFFEID?, _ configuration: ProxyConfiguration, dispatches: Bool = true
     ) -> Handle? {
         let now = reactor.now
         let trace = TraceContext.fresh(
@@ -253,7 +254,7 @@ extension Worker {
         }
         inbound[handle].relay = relay
         inbound[handle].connection.waitingSince = nil
-        knowCaller(handle, caller)
+        if let caller { knowCaller(handle, caller) }
         if dispatches { dispatchRelay(relay) }
         return relay
     }

@@ -114,10 +114,11 @@ extension Worker {
         let handle = relays[relay].downstream
         let isKnown = inbound.contains(handle)
         let named = labels?.labels(of: relays[relay].destination)
+        let isPlain = relays[relay].outside != nil || (isKnown && inbound[handle].entry.isPlainInbound)
         let member = relays[relay].destinationMember
         let cluster = member >= 0 ? labels?.cluster(ofMember: member) : labels?.ownCluster
         return RequestMetricKey(
-            reporter: relays[relay].reporter, requestProtocol: .tcp, security: .mutualTLS,
+            reporter: relays[relay].reporter, requestProtocol: .tcp, security: isPlain ? .none : .mutualTLS,
             sourcePrincipal: isKnown ? inbound[handle].callerLabel : .unknown,
             sourceCluster: isKnown && inbound[handle].peer != nil
                 ? inbound[handle].sourceCluster : labels?.ownCluster ?? .unknown,

@@ -27,7 +27,8 @@ struct RequestHead {
         for index in 0..<exchange.head.count {
             switch exchange.head.name(at: index) {
             case .authority, .host, .traceparent, .grpcTimeout, .scheme, .xForwardedClientCert, .meshfedOrigin,
-                .meshfedHops, .meshfedDeadline, .meshfedAttempts, .meshfedAuthority, .meshfedError, .meshfedProbe:
+                .meshfedHops, .meshfedDeadline, .meshfedAttempts, .meshfedAuthority, .meshfedError, .meshfedHTTP,
+                .meshfedProbe:
                 continue
             case .other:
                 if exchange.head.isMeshfed(at: index)
@@ -90,6 +91,7 @@ struct RequestHead {
             head.append(.meshfedHops, text)
         }
         head.append(.meshfedAttempts, number: exchange.attempts)
+        if destination.port.appProtocol == .auto { head.append(.meshfedHTTP, exchange.spokeHTTP2 ? "2" : "1") }
         if exchange.isProbe { head.append(.meshfedProbe, exchange.head.value(of: .meshfedProbe)) }
         if exchange.forwardsOrigin {
             head.append(.meshfedOrigin, exchange.head.value(of: .meshfedOrigin))

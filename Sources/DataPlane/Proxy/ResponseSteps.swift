@@ -108,8 +108,8 @@ extension Worker {
         for index in 0..<block.count {
             switch block.name(at: index) {
             case .meshfedError: if !believes || exchanges[exchange].wasDispatched { continue }
-            case .meshfedAttempts, .meshfedOrigin, .meshfedHops, .meshfedDeadline, .meshfedAuthority, .meshfedProbe,
-                .xForwardedClientCert:
+            case .meshfedAttempts, .meshfedOrigin, .meshfedHops, .meshfedDeadline, .meshfedAuthority, .meshfedHTTP,
+                .meshfedProbe, .xForwardedClientCert:
                 continue
             case .other:
                 if block.isMeshfed(at: index) || block.mappedName(at: index) == .xForwardedClientCert { continue }

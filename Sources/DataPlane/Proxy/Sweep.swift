@@ -60,7 +60,8 @@ extension Worker {
                 headTimedOut(handle)
                 continue
             }
-            let idle = phase == .closing ? Duration.seconds(2) : settings.idleTimeout
+            let wait = pressure >= .lean ? min(settings.idleTimeout, Self.leanIdle) : settings.idleTimeout
+            let idle = phase == .closing ? Duration.seconds(2) : wait
             if inbound[handle].connection.streams.isEmpty, inbound[handle].connection.lastActive + idle <= now {
                 if phase == .http {
                     inbound[handle].connection.link.session?.goAway()
@@ -130,9 +131,11 @@ extension Worker {
                 let generation = outbound[handle].connection.key.generation
                 // Plain connections have none.
                 let isOld = generation != 0 && generation != configuration?.generation
-                let idleEnd = outbound[handle].connection.lastActive + outbound[handle].times.idle
+                let wait =
+                    pressure >= .lean ? min(outbound[handle].times.idle, Self.leanIdle) : outbound[handle].times.idle
                 if outbound[handle].connection.streams.isEmpty {
-                    if isOld || idleEnd <= now || outbound[handle].expiry <= now { retire(handle) }
+                    let isIdle = outbound[handle].connection.lastActive + wait <= now
+                    if isOld || isIdle || outbound[handle].expiry <= now { retire(handle) }
                 } else if outbound[handle].expiry <= now {
                     startDraining(handle)
                 }

@@ -24,12 +24,15 @@ package struct Worker: ~Copyable {
         case outbound
         case exchange
         case tick
+        case arrival
     }
 
     /// How often timeouts that need no precision are looked at, and due probes sent.
     static let tick = Duration.milliseconds(250)
     /// Request bodies kept for repeating, over all exchanges of the worker.
     static let keptLimit = 67_108_864
+    /// Who connected so short a time before the second GOAWAY may still be shaking hands on a machine under load.
+    static let lateHandshake = Duration.seconds(3)
     /// Between the two GOAWAYs of a drain: more than a round trip anywhere.
     static let roundTrip = Duration.seconds(1)
 
@@ -46,6 +49,9 @@ package struct Worker: ~Copyable {
     var outbound: Slab<Outbound>
     var exchanges: Slab<Exchange>
     var relays: Slab<Relay>
+    var arrivals: Slab<Arrival>
+    /// One for each service that the workload has served in plaintext: few.
+    var plaintext: [PlaintextCount] = []
     var pool = ConnectionPool()
     var targets = TargetCache()
     var health: Health
@@ -70,6 +76,19 @@ package struct Worker: ~Copyable {
     /// When draining comes to its second GOAWAY.
     var farewell = Instant.distantFuture
     var nextCalm = Instant.zero
+    var shares = CallerShares()
+    /// Connections with events that wait for the next turn.
+    var deferred: [Handle] = []
+    var turnNumber: UInt64 = 0
+    var pressure = MemoryPressure.calm
+    var memoryBeside = 0
+    var nextMemoryLook = Instant.zero
+    /// TLS handshakes of others in progress, and those of this turn.
+    var handshaking = 0
+    var handshakeTurn: UInt64 = 0
+    var handshakeSteps = 0
+    /// The listeners are not watched: a limit was met.
+    var isHoldingBack = false
 
     package init(settings: WorkerSettings, mailbox: WorkerMailbox) throws(SocketError) {
         let reactor = try Reactor()
@@ -82,9 +101,11 @@ package struct Worker: ~Copyable {
         outbound = Slab(capacity: settings.maximumConnections)
         exchanges = Slab(capacity: settings.maximumExchanges)
         relays = Slab(capacity: settings.maximumConnections)
+        arrivals = Slab(capacity: settings.capturesInbound ? settings.maximumConnections : 1)
         health = Health(probesIdle: settings.isGateway)
         log = AccessLog(format: settings.logFormat)
         random = RandomBits(seed: settings.sampleSeed)
+        buffers.chains.certificates = settings.knownCertificates
     }
 
     /// Adds a listening socket; `role` is an index into `WorkerSettings.entries`.
@@ -98,19 +119,27 @@ package struct Worker: ~Copyable {
     /// Runs until it has drained.
     package mutating func run() {
         scheduleTick()
+        // What was posted before the start counts before the first connection is taken.
+        readLetters()
         while !isFinished {
-            let isBusy = !dirtyInbound.isEmpty || !dirtyOutbound.isEmpty
+            let isBusy = !dirtyInbound.isEmpty || !dirtyOutbound.isEmpty || !deferred.isEmpty
             reactor.turn(until: isBusy ? reactor.now : nil)
+            beginTurn()
+            watchMemory()
             while let (token, readiness) = reactor.nextReady() { ready(token, readiness) }
             while let token = reactor.nextTimer() { expired(token) }
             settle()
-            mailbox.load.store(inbound.count, ordering: .relaxed)
+            // Nobody hands a connection to a worker that drains.
+            mailbox.load.store(isDraining ? .max / 2 : inbound.count, ordering: .relaxed)
             if let sink = settings.logSink { log.flush(to: sink) }
         }
     }
 
     private var isFinished: Bool {
-        isDraining && (reactor.now >= drainEnd || (inbound.count == 0 && exchanges.count == 0 && relays.count == 0))
+        guard isDraining, reactor.now < drainEnd else { return isDraining }
+        // Another worker may just have handed over what it accepted.
+        if !settings.crew.isEmpty, reactor.now < farewell, farewell != .distantFuture { return false }
+        return inbound.count == 0 && exchanges.count == 0 && relays.count == 0
     }
 
     private mutating func ready(_ token: Token, _ readiness: Readiness) {
@@ -119,6 +148,7 @@ package struct Worker: ~Copyable {
         case .listener: acceptAll(token.handle)
         case .inbound: inboundReady(token.handle, readiness)
         case .outbound: outboundReady(token.handle, readiness)
+        case .arrival: judgeArrival(token.handle, isLate: false)
         case .exchange, .tick, .none: break
         }
     }
@@ -126,6 +156,7 @@ package struct Worker: ~Copyable {
     private mutating func expired(_ token: Token) {
         switch Kind(rawValue: token.kind) {
         case .exchange: exchangeTimer(token.handle)
+        case .arrival: judgeArrival(token.handle, isLate: true)
         case .tick:
             sweep()
             scheduleTick()
@@ -143,14 +174,17 @@ package struct Worker: ~Copyable {
             case .configure(let configuration): configure(configuration)
             case .adopt(let descriptor, let role, let peer):
                 admitSocket(Socket(adopting: descriptor), role: role, peer: peer)
-            case .drain: drain()
+            case .drain: drain(takesBacklog: true)
+            case .handOver: drain(takesBacklog: false)
+            case .memory(let beside): memoryBeside = beside
             case .hold(let instant): reactor.hold(at: instant)
+            case .drainInbound: drainInbound()
             case .report(let answer):
                 answer(
                     WorkerReport(
                         metrics: metrics.snapshot(), connections: inbound.count, exchanges: exchanges.count,
                         unhealthy: health.unhealthyEndpoints(), healthChanges: health.changes,
-                        generation: configuration?.generation ?? 0))
+                        generation: configuration?.generation ?? 0, plaintext: plaintext, pressure: pressure))
             }
         }
     }
@@ -190,14 +224,18 @@ package struct Worker: ~Copyable {
         }
     }
 
-    private mutating func drain() {
+    private mutating func drain(takesBacklog: Bool) {
         guard !isDraining else { return }
         // What the kernel accepted for us is served: closing the listener would reset it.
-        for handle in listeners.handles { acceptAll(handle, shares: false) }
+        if takesBacklog { for handle in listeners.handles { acceptAll(handle, shares: false) } }
         isDraining = true
         drainEnd = reactor.now + settings.grace
         farewell = reactor.now + Self.roundTrip
-        for handle in listeners.handles { listeners.remove(handle) }
+        for handle in listeners.handles {
+            // Closing alone would not do: another process may have the socket too.
+            reactor.forget(listeners[handle].descriptor)
+            listeners.remove(handle)
+        }
         for handle in inbound.handles where inbound[handle].connection.link.isHTTP {
             inbound[handle].connection.link.session?.goAway()
             markInbound(handle)
@@ -212,8 +250,24 @@ package struct Worker: ~Copyable {
             case .http:
                 inbound[handle].connection.link.session?.shutdown(code: 0)
                 markInbound(handle)
+            case .handshake where inbound[handle].connection.acceptedAt + Self.lateHandshake > reactor.now: break
             case .handshake, .detect, .header: closeInbound(handle, abort: false)
             case .relay, .closing: break
+            }
+        }
+    }
+
+    /// What comes to the app is drained; its own calls go on until it has ended.
+    private mutating func drainInbound() {
+        for handle in listeners.handles where settings.entries[listeners[handle].role].isInbound {
+            listeners.remove(handle)
+        }
+        for handle in inbound.handles where inbound.contains(handle) && inbound[handle].entry.isInbound {
+            if inbound[handle].connection.link.isHTTP {
+                inbound[handle].connection.link.session?.goAway()
+                markInbound(handle)
+            } else if inbound[handle].connection.phase != .relay {
+                closeInbound(handle, abort: false)
             }
         }
     }

@@ -9,10 +9,16 @@ package enum WorkerLetter: Sendable {
     case configure(ProxyConfiguration)
     /// A connection that another worker accepted; the descriptor is the receiver's to close.
     case adopt(descriptor: Int32, role: Int, peer: SocketAddress?)
+    /// As `drain`, for what comes to the app; what the app itself calls goes on.
+    case drainInbound
     /// No new connections, GOAWAY to all, end when the last one is gone or the grace period is over.
     case drain
     /// Time stands still there: what a timeout does shows without waiting for it.
     case hold(Instant)
+    /// As `drain`, but another process has the listeners: what waits on them is its.
+    case handOver
+    /// Memory that counts against the limit beside the resident one: what the kernel holds for the process's sockets.
+    case memory(beside: Int)
     /// Answer with a report, on the worker's thread.
     case report(@Sendable (WorkerReport) -> Void)
 }
@@ -25,6 +31,9 @@ package struct WorkerReport: Sendable {
     package let unhealthy: [EndpointID]
     package let healthChanges: UInt64
     package let generation: UInt32
+    /// What came without an identity, by service.
+    package let plaintext: [PlaintextCount]
+    package let pressure: MemoryPressure
 }
 
 /// The only way into a worker from other threads.

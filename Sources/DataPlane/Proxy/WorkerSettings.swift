@@ -12,6 +12,20 @@ package enum Entry: Hashable, Sendable {
     case outboundTCP(host: [UInt8])
     /// Plaintext for the app behind `appPort`, where the policy is permissive.
     case inboundPlain(appPort: UInt16)
+    /// The app's connections that the kernel redirected, each to where it was dialled (15001).
+    case captured
+}
+
+/// A path of the app that the kubelet may ask without an identity.
+package struct ProbePath: Hashable, Sendable {
+    package let port: UInt16
+    /// Without a query.
+    package let path: [UInt8]
+
+    package init(port: UInt16, path: [UInt8]) {
+        self.port = port
+        self.path = path
+    }
 }
 
 /// What does not change while a worker lives. Counts are per worker.
@@ -33,6 +47,13 @@ package struct WorkerSettings: Sendable {
     /// A connection without an exchange. Envoy's default is an hour; a gateway's peers reconnect cheaply.
     package var idleTimeout = Duration.seconds(300)
     package var grace = Duration.seconds(10)
+    /// Inbound connections may have been redirected from the app's ports: their first byte decides.
+    package var capturesInbound = false
+    package var probes: [ProbePath] = []
+    /// Leaves of verified peers that are kept decoded (decision 0043).
+    package var knownCertificates = 1_024
+    /// Bytes of resident memory that the process may use; 0: no bound.
+    package var memoryLimit = 0
     /// The workers of a gateway, this one among them: each new connection goes to the one with the fewest. Empty: it stays.
     package var crew: [WorkerMailbox] = []
 

@@ -102,6 +102,15 @@ package final class RPCLoop {
             case .unix(let path): throw .listen(path, error)
             }
         }
+        return try serve(socket, name: name, security: security, service: service, limits: limits)
+    }
+
+    /// Serves on a socket that is bound already. Throws `listen`, with `name` in it.
+    @discardableResult
+    package func serve(
+        _ socket: consuming ListenerSocket, name: String, security: RPCSecurity, service: RPCService,
+        limits: RPCLimits = RPCLimits()
+    ) throws(RPCSetupError) -> SocketAddress? {
         let bound = socket.address
         let listener = RPCListener(loop: self, socket: socket, security: security, service: service, limits: limits)
         guard let handle = listeners.insert(listener) else {
@@ -219,11 +228,16 @@ package final class RPCLoop {
             return
         }
         stopsAt = end
+        closeListeners()
+        for handle in connections.handles { connections[handle].drain() }
+    }
+
+    /// Accepts nothing more; what was accepted is served on.
+    package func closeListeners() {
         for handle in listeners.handles {
             listeners[handle].close()
             listeners.remove(handle)
         }
-        for handle in connections.handles { connections[handle].drain() }
     }
 
     /// Closes every open connection whose verified peer the condition names (eviction).

@@ -83,6 +83,32 @@ package struct Socket: ~Copyable {
         throw SocketError(code: code, operation: "read")
     }
 
+    /// The first bytes that wait, at most `limit`, left where they are; empty when none wait yet, nil at the end.
+    package func peek(_ limit: Int) throws(SocketError) -> [UInt8]? {
+        var room = [UInt8](repeating: 0, count: limit)
+        // SAFETY: the room is written to during the call only.
+        let result = unsafe room.withUnsafeMutableBytes { unsafe clinux_peek(descriptor, $0.baseAddress, $0.count) }
+        if result == 0 { return nil }
+        let code = Int32(truncatingIfNeeded: -result)
+        if result < 0, code == EAGAIN || code == EINTR { return [] }
+        if result < 0 { throw SocketError(code: code, operation: "read") }
+        room.removeLast(limit - result)
+        return room
+    }
+
+    /// Reads once, at most `limit` bytes; empty when none wait, nil at the end.
+    package func take(_ limit: Int) throws(SocketError) -> [UInt8]? {
+        var room = [UInt8](repeating: 0, count: limit)
+        // SAFETY: the room is written to during the call only.
+        let result = unsafe room.withUnsafeMutableBytes { unsafe clinux_read(descriptor, $0.baseAddress, $0.count) }
+        if result == 0 { return nil }
+        let code = Int32(truncatingIfNeeded: -result)
+        if result < 0, code == EAGAIN || code == EINTR { return [] }
+        if result < 0 { throw SocketError(code: code, operation: "read") }
+        room.removeLast(limit - result)
+        return room
+    }
+
     /// Writes once.
     package func write(_ bytes: Span<UInt8>) throws(SocketError) -> Transfer {
         // SAFETY: the bytes are borrowed for the length of the call.
@@ -130,6 +156,13 @@ package struct ListenerSocket: ~Copyable {
         let socket = Socket(adopting: descriptor)
         let bound = socket.localAddress()
         return ListenerSocket(socket, bound)
+    }
+
+    /// The address that a listening descriptor is bound to.
+    package static func address(of descriptor: Int32) -> SocketAddress? {
+        var raw = clinux_address()
+        // SAFETY: written during the call only.
+        return unsafe clinux_local_address(descriptor, &raw) < 0 ? nil : SocketAddress(raw)
     }
 
     /// Gives the descriptor away, to be adopted by the worker that will accept on it.

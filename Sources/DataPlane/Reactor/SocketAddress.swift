@@ -91,6 +91,12 @@ package struct SocketAddress: Hashable, Sendable, CustomStringConvertible {
     /// `0.0.0.0` or `::`.
     package var isAny: Bool { high == 0 && low == 0 }
 
+    /// The address in network order: four or sixteen bytes.
+    package var ipBytes: [UInt8] {
+        let all = [high, low].flatMap { word in (0..<8).map { UInt8(truncatingIfNeeded: word >> (56 - 8 * $0)) } }
+        return family == 4 ? Array(all[..<4]) : all
+    }
+
     package func withPort(_ port: UInt16) -> SocketAddress {
         SocketAddress(high: high, low: low, scope: scope, port: port, family: family)
     }

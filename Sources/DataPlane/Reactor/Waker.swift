@@ -50,6 +50,11 @@ package struct FileLock: ~Copyable {
     }
 
     private init(socket: consuming Socket) { self.socket = socket }
+
+    /// Takes over a lock that another process handed on: it is held as long as either has its descriptor.
+    package init(adopting descriptor: Int32) { socket = Socket(adopting: descriptor) }
+
+    package var descriptor: Int32 { socket.descriptor }
 }
 
 /// What the machine gives this process.
@@ -61,9 +66,31 @@ package enum Machine {
         return quota > 0 ? min(affinity, quota) : affinity
     }
 
+    /// Every socket made from now on carries this mark; EPERM without CAP_NET_ADMIN. Before any thread.
+    package static func useMark(_ mark: UInt32) throws(SocketError) {
+        _ = try checked(clinux_use_mark(mark), "mark sockets")
+    }
+
+    /// Gives free memory of the heap back to the kernel: after much was built and let go.
+    package static func trim() { clinux_trim() }
+
     /// Raises the limit of open files to what the system allows; the new limit.
     @discardableResult
     package static func raiseDescriptorLimit() -> Int { Int(clinux_raise_descriptor_limit()) }
+
+    /// The smallest memory limit of the cgroups around this process, in bytes; nil where there is none. Before any thread.
+    package static var memoryLimit: Int? {
+        let limit = clinux_memory_limit()
+        return limit > 0 ? Int(limit) : nil
+    }
+
+    /// What the cgroup of `memoryLimit` uses, page cache left out; 0 where it cannot be read.
+    package static var cgroupMemory: Int { Int(clinux_cgroup_memory()) }
+    /// Resident memory of the process in bytes.
+    package static var residentMemory: Int { Int(clinux_resident_memory()) }
+    package static var openDescriptors: Int { Int(clinux_open_descriptors()) }
+    /// Gives memory that was freed back to the kernel; takes milliseconds.
+    package static func trimMemory() { clinux_trim_memory() }
 
     /// Moments outside any loop: start-up only.
     package static var boottime: UInt64 { clinux_boottime() }

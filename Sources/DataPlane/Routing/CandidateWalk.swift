@@ -36,6 +36,8 @@ package struct CandidateWalk: Sendable {
         case egress(foreignCaller: Bool)
         /// A gateway whose peer is of another cluster: local endpoints.
         case ingress
+        /// The caller's sidecar, for an app that dialled one endpoint's own address: that one or none.
+        case direct(EndpointID)
     }
 
     /// Targets that one request may try on one hop: three attempts and five free ones.
@@ -87,10 +89,22 @@ package struct CandidateWalk: Sendable {
             if let found = local(destination, table, health, now, lastResort, &random) { return found }
             return destination.hasRemotes ? localGateway(destination, table, health, now, lastResort, &random) : nil
         case .ingress: return local(destination, table, health, now, lastResort, &random)
+        case .direct(let id): return direct(id, destination, table, health)
         case .egress(let isForeign):
             if isForeign, let found = local(destination, table, health, now, lastResort, &random) { return found }
             return remote(destination, table, health, now, lastResort, &random)
         }
+    }
+
+    /// The app chose: health is shown by the connect itself.
+    private func direct(
+        _ id: EndpointID, _ destination: Destination, _ table: RoutingTable, _ health: borrowing Health
+    ) -> Candidate? {
+        guard triedCount == 0, let place = table.endpoint(id), place.service == destination.service else { return nil }
+        return Candidate(
+            kind: .endpoint(service: place.service, endpoint: place.endpoint, id: id),
+            handle: health.endpoint(table.endpointBase[place.service] + place.endpoint), pathHandle: .none,
+            isFailover: false)
     }
 
     private mutating func local(

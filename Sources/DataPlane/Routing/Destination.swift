@@ -131,3 +131,13 @@ package enum HostMatch: Sendable {
     /// Not a host at all: 400.
     case malformed
 }
+
+/// What the address means that a captured connection was dialled to.
+package enum CaptureMatch: Sendable {
+    /// A mesh service; by an endpoint's own address, that endpoint.
+    case destination(Destination, endpoint: EndpointID?)
+    /// A virtual address, or a port of one, that nothing stands behind.
+    case unknown
+    /// Not the mesh's.
+    case outside
+}

@@ -62,6 +62,9 @@ package final class RoutingTable: Sendable {
     private let references: ByteTable
     private let hosts: ByteTable
     private let hostEntries: [HostEntry]
+    private let captureKeys: ByteTable
+    private let captures: [(destination: Int, endpoint: EndpointID?)]
+    private let outsideIndex: Int
     private let memberDomains: ByteTable
     private let endpointPlaces: [EndpointID: (service: Int, endpoint: Int)]
     /// One bit per (service, member): is the service exported to it.
@@ -90,6 +93,9 @@ package final class RoutingTable: Sendable {
         references = ByteTable(builder.references)
         hosts = ByteTable(builder.hosts)
         hostEntries = builder.hostEntries
+        captureKeys = ByteTable(builder.captureKeys)
+        captures = builder.captures
+        outsideIndex = builder.outside
         memberDomains = ByteTable(snapshot.members.enumerated().map { ($0.element.trustDomain.bytes, $0.offset) })
         exportStride = (snapshot.members.count + 63) / 64
         exportBits = TableBuilder.exportBits(snapshot, stride: exportStride)
@@ -171,6 +177,21 @@ package final class RoutingTable: Sendable {
         }
         return .unknown
     }
+
+    static func captureKey(_ address: [UInt8], _ port: UInt16) -> [UInt8] {
+        address + [UInt8(port >> 8), UInt8(truncatingIfNeeded: port)]
+    }
+
+    /// What an app meant that dialled `address` (four or sixteen bytes): a sidecar's question for captured connections.
+    package func captured(address: [UInt8], port: UInt16) -> CaptureMatch {
+        if let index = captureKeys.value(for: Self.captureKey(address, port)) {
+            return .destination(destinations[captures[index].destination], endpoint: captures[index].endpoint)
+        }
+        return VirtualAddress.isVirtual(address) ? .unknown : .outside
+    }
+
+    /// Stands for all that is not the mesh's; nil in a gateway's table.
+    package var outside: Destination? { outsideIndex < 0 ? nil : destinations[outsideIndex] }
 
     /// Where an endpoint stands in this snapshot.
     package func endpoint(_ id: EndpointID) -> (service: Int, endpoint: Int)? { endpointPlaces[id] }

@@ -44,6 +44,10 @@ struct TableBuilder {
     private(set) var references: [(key: [UInt8], value: Int)] = []
     private(set) var hosts: [(key: [UInt8], value: Int)] = []
     private(set) var hostEntries: [RoutingTable.HostEntry] = []
+    private(set) var captureKeys: [(key: [UInt8], value: Int)] = []
+    private(set) var captures: [(destination: Int, endpoint: EndpointID?)] = []
+    /// Index of what is not the mesh's, in a sidecar's `destinations`; -1 in a gateway's.
+    private(set) var outside = -1
     private var memberIndex: [ClusterID: Int] = [:]
 
     init(_ snapshot: Snapshot, ownRole: OwnRole) {
@@ -75,7 +79,7 @@ struct TableBuilder {
         }
         endpointBase.append(base)
         pathBases.append(paths.count)
-        if ownRole.isGateway { addProbes() }
+        if ownRole.isGateway { addProbes() } else { addOutside() }
         for destination in destinations { references.append((destination.reference, destination.index)) }
     }
 
@@ -87,6 +91,18 @@ struct TableBuilder {
             }
         }
         return bits
+    }
+
+    /// A port that is left to be guessed carries requests only where every owner leaves it so.
+    private static func agreed(_ port: ServicePort, _ service: Service) -> ServicePort {
+        guard port.appProtocol == .auto else { return port }
+        var agreed = port
+        for remote in service.remotes {
+            for theirs in remote.ports where theirs.port == port.port && theirs.appProtocol == .tcp {
+                agreed.appProtocol = .tcp
+            }
+        }
+        return agreed
     }
 
     /// Destinations of one service by scope and port number, to be named by hosts.
@@ -114,7 +130,8 @@ struct TableBuilder {
         let isClusterset = service.meshName.scope == .clusterset
         let own = ownEndpoint(of: service)
         var found = Found()
-        for port in ports {
+        for declared in ports {
+            let port = Self.agreed(declared, service)
             let local = service.isLocal ? addTiers(service, port: port.port, base: base) : -1
             let remotes = remoteChoices(service, port: port, pathBase: pathBase)
             let target = own?.targetPorts[port.port] ?? 0
@@ -159,7 +176,10 @@ struct TableBuilder {
                 }
             }
         }
-        if !ownRole.isGateway { addHosts(service, found, plainNames: service.plainNames && isClusterset) }
+        if !ownRole.isGateway {
+            addHosts(service, found, plainNames: service.plainNames && isClusterset)
+            addCaptures(service, found)
+        }
     }
 
     /// Keeps a destination; a gateway finds all by SNI, a sidecar only what its workload serves.
@@ -252,6 +272,58 @@ struct TableBuilder {
                     traffic: TrafficSettings(), ownTargetPort: 0, tiers: -1, remotes: member < 0 ? [] : [choice]),
                 servedHere: false)
         }
+    }
+
+    /// Addresses that a captured connection may have been dialled to: the names' own, and those of the endpoints behind a
+    /// sidecar. What stands behind none takes what it always took.
+    private mutating func addCaptures(_ service: Service, _ found: Found) {
+        for address in service.virtualAddresses {
+            let ports: [RoutingTable.HostEntry.Port]
+            switch address.name.scope {
+            case .clusterset: ports = found.clusterset
+            case .local: ports = found.local
+            case .pinned(let cluster):
+                ports =
+                    cluster == snapshot.cluster ? found.here : memberIndex[cluster].flatMap { found.pinned[$0] } ?? []
+            }
+            for port in ports {
+                captures.append((port.destination, nil))
+                for bytes in [address.v4, address.v6] {
+                    captureKeys.append((RoutingTable.captureKey(bytes, port.number), captures.count - 1))
+                }
+            }
+        }
+        let ports = found.clusterset.isEmpty ? found.local : found.clusterset
+        for endpoint in service.endpoints {
+            guard case .mesh = endpoint.security, let bytes = Self.bytes(endpoint.address) else { continue }
+            for port in ports {
+                guard let target = endpoint.targetPorts[port.number] else { continue }
+                captures.append((port.destination, endpoint.id))
+                captureKeys.append((RoutingTable.captureKey(bytes, target), captures.count - 1))
+            }
+        }
+    }
+
+    private static func bytes(_ literal: String) -> [UInt8]? {
+        let text = Array(literal.utf8)
+        return IPLiteral.v4(text) ?? IPLiteral.v6(text)
+    }
+
+    /// What is not the mesh's: one destination for all of it, so that it is measured like anything else.
+    private mutating func addOutside() {
+        guard let service = Label("outside"), let namespace = Label("meshfed-system") else { return }
+        var traffic = TrafficSettings()
+        // Its own ends decide how long it lives.
+        traffic.idleTimeout = .zero
+        traffic.requestTimeout = .zero
+        traffic.connectTimeout = .seconds(60)
+        outside = append(
+            Destination(
+                index: destinations.count, stamp: stamp, service: -1, serviceID: 0,
+                port: ServicePort(name: "", port: 0, appProtocol: .tcp), scope: .local, isProbe: false,
+                address: ServiceAddress(
+                    name: MeshName(service: service, namespace: namespace, scope: .local), port: 0), traffic: traffic,
+                ownTargetPort: 0, tiers: -1, remotes: []), servedHere: false)
     }
 
     private mutating func addHosts(_ service: Service, _ found: Found, plainNames: Bool) {

@@ -1,6 +1,7 @@
 internal import Feed
 internal import Host
 internal import MeshModel
+internal import Names
 internal import Proxy
 internal import Reactor
 internal import Routing
@@ -19,13 +20,35 @@ package enum SidecarProgram {
         for plain in settings.inboundPlain {
             listening.append(.init(plain.listen, .inboundPlain(appPort: plain.appPort)))
         }
+        for address in settings.listenCaptured { listening.append(.init(address, .captured)) }
+        if let mark = settings.mark {
+            do throws(SocketError) { try Machine.useMark(mark) } catch {
+                Notice.write("sidecar: --mark: \(error.text); it needs CAP_NET_ADMIN in this network namespace")
+                return 1
+            }
+        }
         let workload = settings.workload
-        let plan = HostPlan(
+        var plan = HostPlan(
             word: "sidecar", proxy: settings.proxy, listening: listening, isGateway: false, defaultWorkers: 1,
             keeperRole: .sidecar(workload: workload), namespace: workload.namespace, appAddress: settings.appAddress,
             ownRole: { snapshot in
                 .sidecar(workload: workload, locality: place(workload, settings.proxy.locality, snapshot))
             }, judge: { judge($0, $1, workload) }, feedRole: { _ in .sidecar(workload: workload) })
+        plan.capture.isOn = !settings.listenCaptured.isEmpty
+        plan.capture.probes = settings.probes.map { ProbePath(port: $0.port, path: Array($0.path.utf8)) }
+        plan.capture.drain = settings.drain
+        guard !settings.listenNames.isEmpty else { return ProxyHost.run(plan) }
+        let names: NamesService
+        do throws(SocketError) {
+            names = try NamesService(
+                settings.listenNames.compactMap { SocketAddress(ip: $0.host, port: $0.port) },
+                resolverFile: settings.resolverFile)
+        } catch {
+            Notice.write("sidecar: --dns: \(error); is another process using it? choose another by --listen-dns")
+            return 1
+        }
+        plan.onSnapshot = { names.adopt($0, namespace: workload.namespace) }
+        defer { names.stop() }
         return ProxyHost.run(plan)
     }
 

@@ -18,6 +18,8 @@ final class Handshake {
     let purpose: PeerPurpose
     let requiresMeshName: Bool
     let protocols: [UInt8]
+    /// The thread's.
+    let chains: ChainCache
     /// The wall clock of the loop turn that drives the handshake.
     var wall = WallTime(seconds: 0)
     var peer: PeerIdentity?
@@ -25,11 +27,12 @@ final class Handshake {
     var learnedRoot: [UInt8]?
     var serverName: [UInt8] = []
 
-    init(judge: Judge, purpose: PeerPurpose, requiresMeshName: Bool, protocols: [UInt8]) {
+    init(judge: Judge, purpose: PeerPurpose, requiresMeshName: Bool, protocols: [UInt8], chains: ChainCache) {
         self.judge = judge
         self.purpose = purpose
         self.requiresMeshName = requiresMeshName
         self.protocols = protocols
+        self.chains = chains
     }
 
     /// The handshake of an SSL that a `TLSSession` made.
@@ -44,7 +47,7 @@ final class Handshake {
         do throws(PeerRefusal) {
             switch judge {
             case .trust(let trust):
-                peer = unsafe try trust.verify(storeContext: context, purpose: purpose, now: wall)
+                peer = unsafe try trust.verify(storeContext: context, purpose: purpose, now: wall, cache: chains)
             case .pin(let pin):
                 let found = unsafe try pin.verify(storeContext: context, now: wall)
                 peer = found.peer

@@ -135,8 +135,10 @@ internal import MeshModel
 
     var isServer: Bool { side == .server }
 
-    /// A new SSL on `bio` and the object its callbacks use.
-    func makeSession(bio: OpaquePointer) -> (session: OpaquePointer, handshake: Handshake)? {
+    /// A new SSL on `bio` and the object its callbacks use; `chains` is what the thread has verified.
+    func makeSession(
+        bio: OpaquePointer, chains: ChainCache
+    ) -> (session: OpaquePointer, handshake: Handshake)? {
         // SAFETY (whole function): the SSL takes one reference to the BIO for both directions; the handshake object is kept
         // by the caller as long as the SSL.
         guard let session = unsafe SSL_new(context) else { return nil }
@@ -149,7 +151,7 @@ internal import MeshModel
             }
         let handshake = Handshake(
             judge: judge, purpose: side == .server ? .client : .server,
-            requiresMeshName: side == .server && serverNames == .mesh, protocols: protocols)
+            requiresMeshName: side == .server && serverNames == .mesh, protocols: protocols, chains: chains)
         _ = unsafe shim_SSL_set_app_data(session, Unmanaged.passUnretained(handshake).toOpaque())
         _ = unsafe BIO_up_ref(bio)
         unsafe SSL_set_bio(session, bio, bio)

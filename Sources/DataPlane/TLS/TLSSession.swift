@@ -14,7 +14,7 @@ internal import MeshModel
     enum Step { case progress(Int), needsInput, closed }
 
     init?(_ context: TLSContext, serverName: String?, _ buffers: borrowing WorkerBuffers) {
-        guard let made = unsafe context.makeSession(bio: buffers.bio) else { return nil }
+        guard let made = unsafe context.makeSession(bio: buffers.bio, chains: buffers.chains) else { return nil }
         unsafe session = made.session
         handshake = unsafe made.handshake
         if let serverName {

@@ -1,5 +1,6 @@
 internal import COpenSSL
 internal import Containers
+package import Identity
 
 /// The memory that all connections of one thread read into and write from; only one of them works at a time.
 @safe package struct WorkerBuffers: ~Copyable {
@@ -16,6 +17,8 @@ internal import Containers
     let bio: OpaquePointer
     let wire: UnsafeMutablePointer<shim_wire>
     var plainCount = 0
+    /// Peers that this thread has verified.
+    package let chains = ChainCache(seed: UInt64.random(in: .min ... .max))
 
     package init() {
         // SAFETY: allocated here, freed in deinit.

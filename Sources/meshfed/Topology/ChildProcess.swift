@@ -43,12 +43,18 @@ enum ChildProcess {
     /// Starts `arguments` in network namespace `namespace` (nil: the caller's), output appended to `log`.
     static func start(
         _ arguments: [String], namespace: String?, environment: [String: String], directory: String, log: String,
-        survivesParent: Bool = false
+        survivesParent: Bool = false, uid: Int? = nil
     ) throws -> pid_t {
         var line: [String] = []
         if let namespace { line += ["nsenter", "--net=\(NamespaceNetwork.directory)/\(namespace)"] }
         line += ["env", "--chdir=\(directory)"]
         if !survivesParent { line += ["setpriv", "--pdeathsig", "KILL"] }
+        if let uid {
+            // The state directory below the runner's own is not the user's: it may pass all the same.
+            line += [
+                "--reuid", "\(uid)", "--clear-groups", "--inh-caps", "+dac_override", "--ambient-caps", "+dac_override",
+            ]
+        }
         line += arguments
         let variables = ProcessInfo.processInfo.environment.merging(environment) { $1 }
         return try spawn(

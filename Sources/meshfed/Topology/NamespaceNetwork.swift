@@ -80,6 +80,11 @@ struct NamespaceNetwork {
                 lines.append("link set \(leg.interface) up")
             }
             lines += node.routes.map { "route add \($0.destination)/32 via \($0.nextHop)" }
+            if let capture = node.capture {
+                lines.append("route add default via \(capture.nextHop)")
+                lines.append("address add \(capture.address6) dev eth0 nodad")
+                lines.append("route add ::/0 dev eth0")
+            }
             try batch(lines, in: namespace(node.key))
         }
     }
@@ -135,9 +140,10 @@ enum Command {
     }
 
     /// Runs `arguments` to its end (at most `seconds`), with both outputs in one text.
-    static func run(_ arguments: [String], seconds: Double = 20) throws -> Result {
+    static func run(_ arguments: [String], namespace: String? = nil, seconds: Double = 20) throws -> Result {
         let log = try MemoryFile()
-        let pid = try ChildProcess.start(arguments, namespace: nil, environment: [:], directory: "/", log: log.path)
+        let pid = try ChildProcess.start(
+            arguments, namespace: namespace, environment: [:], directory: "/", log: log.path)
         let deadline = Date().addingTimeInterval(seconds)
         while true {
             if let end = ChildProcess.end(of: pid) {

@@ -1,3 +1,4 @@
+import Foundation
 import Manifest
 import MeshModel
 
@@ -53,10 +54,34 @@ struct RunNode {
     let legs: [RunLeg]
     /// Host routes (address → next hop): a pod reaches its own broker's and gateways' WAN addresses over the pod network.
     var routes: [(destination: String, nextHop: String)] = []
+    /// Of a pod whose traffic is captured.
+    var capture: RunCapture?
 
     /// The address in the pod network.
     var address: String { legs[0].address }
     var key: String { id.replacing("/", with: "-") }
+}
+
+/// What a pod needs whose traffic its sidecar captures.
+struct RunCapture: Hashable {
+    /// Virtual addresses are captured where a default route of their family leads out.
+    let nextHop: String
+    /// A unique local address (RFC 4193) with the prefix of the pod network, so that IPv6 is captured too.
+    let address6: String
+    /// The user that the rules leave alone; nil: by mark.
+    let uid: Int?
+    let redirect: [String]
+
+    /// The sidecar's user, and the mark of its sockets where a user namespace knows no second user.
+    static let uid = 1_337
+    static let mark = "0x539"
+
+    /// True where processes can take any user: not in a user namespace with one.
+    static var hasUsers: Bool {
+        let map = (try? String(contentsOfFile: "/proc/self/uid_map", encoding: .utf8)) ?? ""
+        return map.split(separator: " ").last.flatMap { Int($0.trimmingCharacters(in: .whitespacesAndNewlines)) } ?? 0
+            > uid
+    }
 }
 
 /// How the runner knows that a process serves.
@@ -75,6 +100,8 @@ struct RunProcess {
     var arguments: [String]
     var environment: [String: String] = [:]
     let readiness: RunReadiness
+    /// Nil: the runner's own.
+    var uid: Int?
     /// The file with the token of its first start; a later start finds its SVID in the state directory.
     var tokenFile: String?
     /// Arguments of `meshfed token create` behind that file.
@@ -183,6 +210,9 @@ struct RunPlan {
                 id: "\(name)/\(pod.name)", kind: .pod, cluster: name,
                 legs: [try addresses.leg(.cluster(name), "eth0")])
             node.routes = edge.map { ($0.legs[1].address, $0.address) }
+            if let sidecar = pod.sidecar, sidecar.capture, let bridge = cluster.subnet.host(cluster.subnet.hostCount) {
+                node.capture = Self.capture(sidecar, node, bridge)
+            }
             guard self.node(node.id) == nil else {
                 throw TopologyFailure(
                     "cluster \(name): two of its broker, gateways and pods are called \(pod.name); rename one",
@@ -199,6 +229,16 @@ struct RunPlan {
                 name: name, trustDomain: cluster.trustDomain.description, subnet: cluster.subnet, directory: home,
                 objects: cluster.objects + workloads))
         nextWAN = wide.next
+    }
+
+    private static func capture(_ sidecar: TopologySidecar, _ node: RunNode, _ bridge: String) -> RunCapture {
+        let uid = RunCapture.hasUsers ? RunCapture.uid : nil
+        let own = uid == nil ? ["--mark", RunCapture.mark] : ["--uid", "\(RunCapture.uid)"]
+        // The IPv4 address as the interface's identifier: fd00:6d66:: is locally assigned.
+        let groups = node.address.split(separator: ".").compactMap { Int($0) }.map { String($0, radix: 16) }
+        return RunCapture(
+            nextHop: bridge, address6: "fd00:6d66::\(groups.joined(separator: ":"))/64", uid: uid,
+            redirect: ["redirect", "--apply", "--dns"] + own + sidecar.redirectArguments)
     }
 
     private func processes(
@@ -238,14 +278,24 @@ struct RunPlan {
                     arguments: [
                         programs.proxy, "sidecar", "run", "--workload", "\(pod.namespace)/\(pod.name)",
                         "--state-dir", "\(home)/\(pod.name)", "--region", region, "--zone", pod.zone,
-                    ] + sidecar.outbound.flatMap { ["--tcp", $0] } + sidecar.arguments,
-                    readiness: .line("sidecar: ready"), tokenFile: "\(home)/\(pod.name).token",
+                    ] + sidecar.outbound.flatMap { ["--tcp", $0] } + Self.captureFlags(node, home, pod)
+                        + sidecar.arguments,
+                    readiness: .line("sidecar: ready"), uid: node.capture?.uid, tokenFile: "\(home)/\(pod.name).token",
                     tokenArguments: [
                         "--for", "sidecar", "--namespace", pod.namespace.description,
                         "--service-account", pod.serviceAccount.description,
                     ]))
         }
         return result
+    }
+}
+
+extension RunPlan {
+    /// Flags of a capturing sidecar; the resolver of its pod is the bridge, unless its own flags say otherwise.
+    private static func captureFlags(_ node: RunNode, _ home: String, _ pod: TopologyPod) -> [String] {
+        guard let capture = node.capture else { return [] }
+        return ["--capture", "--dns", "--resolv-conf", "\(home)/\(pod.name).d/resolv.conf"]
+            + (capture.uid == nil ? ["--mark", RunCapture.mark] : [])
     }
 }
 

@@ -57,6 +57,7 @@ final class TopologySupervisor {
             try makeFiles()
             try network.build(plan)
             say("networks: \(plan.nodes.count) namespaces, \(plan.clusters.count) cluster networks and the WAN")
+            try redirect()
             for process in plan.brokers { try start(process.id) }
             try waitUntilReady()
             try makeTokens()
@@ -80,6 +81,18 @@ final class TopologySupervisor {
     }
 
     // MARK: - Bringing up
+
+    /// Rules first: what an app sends before its sidecar is ready goes nowhere.
+    private func redirect() throws {
+        for node in plan.nodes {
+            guard let capture = node.capture else { continue }
+            let result = try Command.run(
+                [programs.proxy] + capture.redirect, namespace: network.namespace(node.key))
+            guard result.succeeded else { throw TopologyFailure("\(node.id): \(result.lastLine)") }
+            try "nameserver \(capture.nextHop)\n".write(
+                toFile: "\(workDirectory(of: node.id))/resolv.conf", atomically: true, encoding: .utf8)
+        }
+    }
 
     private func makeFiles() throws {
         let files = FileManager.default
@@ -162,7 +175,8 @@ final class TopologySupervisor {
         children[index].logStart = size ?? 0
         children[index].pid = try ChildProcess.start(
             arguments, namespace: network.namespace(node.key), environment: child.process.environment,
-            directory: node.kind == .pod ? workDirectory(of: node.id) : options.directory, log: child.log)
+            directory: node.kind == .pod ? workDirectory(of: node.id) : options.directory, log: child.log,
+            uid: child.process.uid)
         children[index].isReady = false
         children[index].stopped = false
         children[index].end = nil

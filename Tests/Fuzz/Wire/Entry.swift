@@ -18,6 +18,8 @@ package func fuzzWire(_ codec: String, _ bytes: Span<UInt8>) -> Bool {
     case "grpc": fuzzGRPC(bytes)
     case "proxy-header": fuzzProxyHeader(bytes)
     case "host": fuzzHost(bytes)
+    case "client-hello": fuzzClientHello(bytes)
+    case "dns": fuzzDNS(bytes)
     default: return fuzzParts(codec, bytes)
     }
     return true

@@ -9,9 +9,10 @@ TRUST_DOMAIN = "bench.mesh"
 DAYS = "2"
 LOAD_ID = f"spiffe://{TRUST_DOMAIN}/ns/bench/sa/load"
 BACKEND_ID = f"spiffe://{TRUST_DOMAIN}/ns/bench/sa/backend"
+APP_ID = f"spiffe://{TRUST_DOMAIN}/ns/bench/sa/app"
 IDLE_ID = f"spiffe://{TRUST_DOMAIN}/ns/bench/sa/idle"
 GATEWAY_ID = f"spiffe://{TRUST_DOMAIN}/meshfed/gateway/bench"
-LEAVES = {"load": LOAD_ID, "backend": BACKEND_ID, "idle": IDLE_ID, "gateway": GATEWAY_ID}
+LEAVES = {"load": LOAD_ID, "backend": BACKEND_ID, "app": APP_ID, "idle": IDLE_ID, "gateway": GATEWAY_ID}
 
 ROOT_EXTENSIONS = f"""
 basicConstraints = critical, CA:TRUE

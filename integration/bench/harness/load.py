@@ -1,70 +1,79 @@
-"""Drives one target with wrk or h2load and measures its CPU time over a steady window."""
+"""Drives one target with wrk, h2load or our own peer, and measures its CPU time over a steady window."""
 
+import json
 import os
 import re
 import subprocess
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from .processes import die_with_parent
-from .targets import GROUP, MESH_NAME, SUITE
+from .scenarios import RATE
+from .targets import GROUP, HOST, SUITE
 from .tools import BenchError
-
-# Seconds before the window: handshakes, connection pools and HPACK tables are then in place.
-WARM_UP = 0.7
-# Seconds the tool must go on after the window, so that the window never sees its end.
-TAIL = 0.3
 
 
 @dataclass(frozen=True)
-class Scenario:
-    """Who loads: `connections` of `streams` requests each (1 = HTTP/1.1 keep-alive), and what the upstream leg speaks."""
+class Pace:
+    """Seconds before the window (handshakes, pools and HPACK tables are then in place), and after it: the window never sees
+    the end of the load."""
 
-    name: str
-    tool: str
-    connections: int
-    streams: int
-    upstream: str
+    warm_up: float
+    tail: float
+
+
+FULL, QUICK = Pace(0.7, 0.3), Pace(0.3, 0.2)
 
 
 @dataclass(frozen=True)
 class Sample:
-    """One target, one scenario, one round."""
+    """One target, one scenario, one round. `value` is what the table shows, `more` other figures by the name of their series."""
 
-    microseconds: float
+    value: float
     requests_per_second: float
     utilisation: float
+    more: dict = field(default_factory=dict)
 
 
 class Load:
-    def __init__(self, bench, paths, shim):
-        self.bench, self.paths, self.shim = bench, paths, shim
+    def __init__(self, bench, paths, shim, peer, pace=FULL):
+        self.bench, self.paths, self.shim, self.peer, self.pace = bench, paths, shim, peer, pace
 
-    def environment(self, sni):
+    def environment(self, target, scenario, shim=True):
         certificates = self.bench.certificates
+        more = {"LD_PRELOAD": self.shim} if shim else {}
         return dict(
-            os.environ, LD_PRELOAD=self.shim, BENCH_CHAIN=f"{certificates}/load.pem", BENCH_KEY=f"{certificates}/load.key",
-            BENCH_SNI=sni, BENCH_SUITE=SUITE, BENCH_GROUP=GROUP)
+            os.environ, BENCH_CHAIN=f"{certificates}/load.pem", BENCH_KEY=f"{certificates}/load.key", BENCH_SUITE=SUITE,
+            BENCH_GROUP=GROUP, BENCH_SNI=target.sni.get(scenario.route, "none"), BENCH_HOST=HOST[scenario.route],
+            BENCH_PATH=scenario.path, **more)
 
     def command(self, scenario, port, seconds=None, requests=None):
         """The tool's command line for a time in whole seconds or for a number of requests (h2load only)."""
-        url = f"https://127.0.0.1:{port}/"
+        if scenario.tool == "handshakes":
+            return [self.peer, "handshakes", str(port), str(seconds)]
+        if scenario.tool == "latency":
+            return [self.peer, "latency", str(port), str(seconds), str(RATE), str(scenario.connections)]
+        scheme = "http" if scenario.route.startswith("app-") else "https"
         if scenario.tool == "wrk" and seconds:
-            return [self.paths["wrk"], "-t1", f"-c{scenario.connections}", f"-d{seconds}s", "-H", f"Host: {MESH_NAME}", url]
+            return [self.paths["wrk"], "-t1", f"-c{scenario.connections}", f"-d{seconds}s", "-H",
+                    f"Host: {HOST[scenario.route]}", f"{scheme}://127.0.0.1:{port}{scenario.path}"]
         amount = [f"-n{requests}"] if requests else ["-D", str(seconds)]
         protocol = ["--h1"] if scenario.tool == "wrk" else []
         return [self.paths["h2load"], "-t1", f"-c{scenario.connections}", f"-m{scenario.streams}", *amount, *protocol,
-                f"--connect-to=127.0.0.1:{port}", f"https://{MESH_NAME}/"]
+                f"--connect-to=127.0.0.1:{port}", f"{scheme}://{HOST[scenario.route]}{scenario.path}"]
 
     def measure(self, target, scenario, seconds):
-        """CPU time of `target` per request that reached the backend, over `seconds` of steady load."""
-        duration = int(WARM_UP + seconds + TAIL + 0.999)
-        command = self.command(scenario, target.ports[scenario.upstream], seconds=duration)
+        """CPU time of `target` per request that reached the backend, over `seconds` of steady load (latency: its percentiles)."""
+        own = scenario.tool in ("handshakes", "latency")
+        duration = int(self.pace.warm_up + seconds + self.pace.tail + 0.999)
+        # What is left of the tool's whole seconds is used too.
+        seconds = duration - self.pace.warm_up - self.pace.tail
         tool = subprocess.Popen(
-            command, env=self.environment(target.sni[scenario.upstream]), stdin=subprocess.DEVNULL, text=True,
-            stdout=subprocess.PIPE, stderr=subprocess.STDOUT, preexec_fn=die_with_parent)
+            self.command(scenario, target.ports[scenario.route], seconds=duration), stdin=subprocess.DEVNULL, text=True,
+            env=self.environment(target, scenario, shim=not own), stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
+            preexec_fn=die_with_parent)
         try:
-            time.sleep(WARM_UP)
+            time.sleep(self.pace.warm_up)
             first = self._now(target)
             time.sleep(seconds)
             last = self._now(target)
@@ -76,19 +85,33 @@ class Load:
             if tool.poll() is None:
                 tool.kill()
                 tool.wait(10)
-        target.child.check()
-        self._judge(target, scenario, tool.returncode, output, early)
+        target.check()
+        where = f"{target.name}, {scenario.name}"
+        more = self._judge_own(where, tool.returncode, output) if own else self._judge(where, scenario, tool.returncode, output)
+        if early:
+            raise BenchError(f"{where}: {scenario.tool} ended before the window did")
         wall, cpu = last[0] - first[0], last[1] - first[1]
         requests = last[2] - first[2] - 1
         if requests <= 0:
-            raise BenchError(f"{target.name}, {scenario.name}: no request reached the backend:\n{output[-1000:]}")
-        return Sample(round(cpu / requests * 1e6, 3), round(requests / wall), round(cpu / wall, 3))
+            raise BenchError(f"{where}: no request reached the backend:\n{output[-1000:]}")
+        cost = round(cpu / requests * 1e6, 3)
+        if scenario.tool == "latency":
+            value, series = more["p50"], {"p99": more["p99"], "p999": more["p999"], "cpu": cost}
+        else:
+            value, series = cost, {}
+        return Sample(value, round(requests / wall), round(cpu / wall, 3), series)
 
     def _now(self, target):
         requests = self.bench.answered()
-        return time.monotonic(), target.child.cpu(), requests
+        return time.monotonic(), target.cpu(), requests
 
-    def _judge(self, target, scenario, code, output, early):
+    def _judge_own(self, where, code, output):
+        lines = [line for line in output.splitlines() if line.startswith("{")]
+        if code != 0 or not lines or '"done"' not in lines[-1]:
+            raise BenchError(f"{where}: the load ended with status {code}:\n{output[-1000:]}")
+        return json.loads(lines[-1])
+
+    def _judge(self, where, scenario, code, output):
         """A round with a single failed request is no round."""
         if scenario.tool == "wrk":
             bad = re.search(r"(Non-2xx or 3xx responses: .*|Socket errors: .*)", output)
@@ -101,10 +124,8 @@ class Load:
             codes = re.search(r"status codes: \d+ 2xx, (\d+) 3xx, (\d+) 4xx, (\d+) 5xx", output)
             if codes and any(int(number) for number in codes.groups()):
                 bad = codes
-        where = f"{target.name}, {scenario.name}"
         if bad:
             raise BenchError(f"{where}: {bad.group(0)}")
         if code != 0 or not done or int(done.group(1)) == 0:
             raise BenchError(f"{where}: {scenario.tool} ended with status {code}:\n{output[-1000:]}")
-        if early:
-            raise BenchError(f"{where}: {scenario.tool} ended before the window did")
+        return {}

@@ -39,11 +39,19 @@ class Child:
         """Seconds of user + system time of all threads, the ended ones too (clock_getcpuclockid(3))."""
         return time.clock_gettime((~self.pid << 3) | 2)
 
-    def memory(self):
-        """(RSS, anonymous part of it) in MB."""
+    def _status(self, name):
+        """A field of /proc/PID/status in KB."""
         fields = dict(
             line.split(":", 1) for line in Path(f"/proc/{self.pid}/status").read_text().splitlines() if ":" in line)
-        return tuple(round(int(fields[name].split()[0]) / 1024, 1) for name in ("VmRSS", "RssAnon"))
+        return int(fields[name].split()[0])
+
+    def memory(self):
+        """(RSS, anonymous part of it) in MB."""
+        return tuple(round(self._status(name) / 1024, 1) for name in ("VmRSS", "RssAnon"))
+
+    def anonymous(self):
+        """Anonymous memory in KB."""
+        return self._status("RssAnon")
 
     def text(self, limit=2000):
         data = self.log.read_bytes()

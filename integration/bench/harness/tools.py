@@ -15,13 +15,18 @@ REPOSITORY = HERE.parent.parent
 ENVOY_VERSION = "1.40.0"
 # Debian package(s) that carry each program.
 PACKAGES = {
-    "cc": ["gcc", "libc6-dev"],
+    "cc": ["gcc", "libc6-dev", "libssl-dev"],
     "h2load": ["nghttp2-client"],
     "haproxy": ["haproxy"],
+    "nghttpx": ["nghttp2-proxy"],
     "nginx": ["nginx-light"],
     "openssl": ["openssl"],
     "strace": ["strace"],
     "valgrind": ["valgrind"],
+    "callgrind_control": ["valgrind"],
+    "nm": ["binutils"],
+    "objcopy": ["binutils"],
+    "readelf": ["binutils"],
     "wrk": ["wrk"],
 }
 SEARCH = os.environ.get("PATH", "") + ":/usr/local/sbin:/usr/sbin:/sbin"
@@ -41,7 +46,9 @@ def default_cache():
 
 
 def find(program):
-    return shutil.which(program, path=SEARCH)
+    # Swift's toolchain brings clang, so that no other compiler is needed.
+    found = shutil.which(program, path=SEARCH)
+    return shutil.which("clang", path=SEARCH) if not found and program == "cc" else found
 
 
 def _as_root(arguments):
@@ -113,19 +120,29 @@ def need_envoy(cache, install=True):
     return str(binary)
 
 
-def compile_shim(cc, cache):
-    """The LD_PRELOAD library of the load tools, compiled again when its source is newer."""
-    source, library = HERE / "load_shim.c", cache / "load_shim.so"
-    if library.exists() and library.stat().st_mtime > source.stat().st_mtime:
-        return str(library)
+def _compile(cc, cache, source, made, *flags):
+    """A C source of this folder, compiled again when it is newer."""
+    source, made = HERE / source, cache / made
+    if made.exists() and made.stat().st_mtime > source.stat().st_mtime:
+        return str(made)
     cache.mkdir(parents=True, exist_ok=True)
-    fresh = cache / f"load_shim.{os.getpid()}.so"
-    command = [cc, "-std=c11", "-O2", "-Wall", "-Wextra", "-Werror", "-shared", "-fPIC", "-o", str(fresh), str(source), "-ldl"]
+    fresh = cache / f"{made.name}.{os.getpid()}"
+    command = [cc, "-std=c11", "-O2", "-Wall", "-Wextra", "-Werror", "-o", str(fresh), str(source), *flags]
     done = subprocess.run(command, capture_output=True, text=True, timeout=120)
     if done.returncode != 0:
         raise BenchError(f"{' '.join(command)} failed:\n{done.stderr}")
-    fresh.rename(library)
-    return str(library)
+    fresh.rename(made)
+    return str(made)
+
+
+def compile_shim(cc, cache):
+    """The LD_PRELOAD library of the load tools."""
+    return _compile(cc, cache, "load_shim.c", "load_shim.so", "-shared", "-fPIC", "-ldl")
+
+
+def compile_peer(cc, cache):
+    """Our own load: handshakes, open loop, connections that idle."""
+    return _compile(cc, cache, "peer.c", "peer", "-lssl", "-lcrypto")
 
 
 def free_port():
@@ -152,6 +169,7 @@ def describe_machine(paths):
     commands = {
         "haproxy": (["-v"], r"version (\S+)"),
         "envoy": (["--version"], r"/(\d+\.\d+\.\d+[^/\s]*)/"),
+        "nghttpx": (["--version"], r"nghttp2/(\S+)"),
         "nginx": (["-v"], r"nginx/(\S+)"),
         "wrk": (["-v"], r"wrk (\S+)"),
         "h2load": (["--version"], r"nghttp2/(\S+)"),

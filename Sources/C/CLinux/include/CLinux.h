@@ -51,6 +51,12 @@ int clinux_listen_unix(const char *path, int backlog);
 int clinux_accept(int listener, struct clinux_address *peer);
 // Starts a non-blocking connect; the descriptor, or -errno. *inProgress is 1 while it goes on.
 int clinux_connect(const struct clinux_address *address, int *inProgress);
+// A bound UDP socket (`address` of port 0 picks one), and its datagrams.
+int clinux_udp_bind(const struct clinux_address *address);
+// A UDP socket that speaks to one address only.
+int clinux_udp_connect(const struct clinux_address *address);
+ssize_t clinux_udp_receive(int fd, void *buffer, size_t count, struct clinux_address *from);
+ssize_t clinux_udp_send(int fd, const void *buffer, size_t count, const struct clinux_address *to);
 int clinux_connect_unix(const char *path, int *inProgress);
 // Result of a finished connect: 0 or -errno.
 int clinux_socket_error(int fd);
@@ -58,11 +64,17 @@ int clinux_local_address(int fd, struct clinux_address *address);
 int clinux_original_destination(int fd, struct clinux_address *address);
 // uid of the process at the other end of a UNIX socket, or -errno.
 int64_t clinux_peer_uid(int fd);
+// Marks (SO_MARK) every socket made from now on; tries it on one first. For the whole process, before any thread.
+int clinux_use_mark(uint32_t mark);
+// Gives free memory of the heap back to the kernel.
+void clinux_trim(void);
 int clinux_set_no_delay(int fd);
 int clinux_reset_on_close(int fd);
 int clinux_shutdown_write(int fd);
 
 ssize_t clinux_read(int fd, void *buffer, size_t count);
+// What would be read, left where it is.
+ssize_t clinux_peek(int fd, void *buffer, size_t count);
 ssize_t clinux_write(int fd, const void *buffer, size_t count);
 void clinux_close(int fd);
 
@@ -77,6 +89,25 @@ int clinux_affinity_count(void);
 // CPUs that the cgroup allows, rounded up; 0 where there is no limit.
 int clinux_cgroup_cpus(void);
 int clinux_raise_descriptor_limit(void);
+
+// Whole packets between two processes of one user, each with at most one descriptor.
+int clinux_listen_packets(const char *path);
+// Blocking; reads and writes give up after so many milliseconds.
+int clinux_connect_packets(const char *path, int milliseconds);
+// `passed` is -1 for none.
+ssize_t clinux_send_packet(int fd, const void *bytes, size_t count, int passed);
+// 0 at the end. *passed is the descriptor that came, close-on-exec, or -1.
+ssize_t clinux_receive_packet(int fd, void *bytes, size_t room, int *passed);
+
+// The smallest memory limit of the cgroups that hold this process (v2 or v1); 0 where there is none. Once, before threads.
+int64_t clinux_memory_limit(void);
+// What that cgroup uses without the page cache; 0 where it cannot be read.
+int64_t clinux_cgroup_memory(void);
+// Resident memory of this process.
+int64_t clinux_resident_memory(void);
+int clinux_open_descriptors(void);
+// Gives free memory back to the kernel.
+void clinux_trim_memory(void);
 
 int clinux_lock_file(const char *path);
 const char *clinux_error_text(int code);

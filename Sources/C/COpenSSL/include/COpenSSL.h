@@ -219,6 +219,14 @@ BIO *shim_wire_bio(struct shim_wire **wire);
 /* Gives the output memory back when it grew beyond `capacity`. */
 void shim_wire_trim(struct shim_wire *wire, size_t capacity);
 
+/* ---- certificates that a thread has verified and need not decode again (docs/decisions/0043) ---- */
+
+/* From now on this thread's d2i_X509 hands `certificate` out for exactly these bytes. `places`: the size of the thread's table,
+ * fixed by the first call; 0 keeps nothing. */
+void shim_known_certificate(X509 *certificate, const uint8_t *der, size_t count, size_t places);
+/* Certificates that this thread did not decode again. */
+uint64_t shim_known_certificate_hits(void);
+
 static inline int shim_SSL_set_app_data(SSL *session, void *data) { return SSL_set_app_data(session, data); }
 static inline void *shim_SSL_get_app_data(const SSL *session) { return SSL_get_app_data(session); }
 static inline SSL *shim_X509_STORE_CTX_session(X509_STORE_CTX *context) {

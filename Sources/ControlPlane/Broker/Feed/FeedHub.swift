@@ -62,7 +62,7 @@ final class FeedHub {
         }
         switch frame {
         case .hello(let hello): greet(subscriber, hello)
-        case .ack, .health, .draining, .keepalive:
+        case .ack, .health, .draining, .keepalive, .plaintext:
             guard subscriber.hello != nil else {
                 return end(subscriber, .invalidArgument, "the first frame is not Hello")
             }
@@ -85,6 +85,7 @@ final class FeedHub {
         if case .gateway(_, let address?) = hello.role {
             broker.gateways.registered(address, subscriber: subscriber.number)
         }
+        if case .sidecar(let workload) = hello.role { broker.health.subscribed(workload) }
         offer(subscriber)
     }
 
@@ -97,8 +98,18 @@ final class FeedHub {
         case .draining:
             subscriber.isDraining = true
             if let gateway = subscriber.gateway { broker.gateways.draining(gateway, subscriber: subscriber.number) }
+            if case .sidecar(let workload)? = subscriber.hello?.role, !isServed(workload) {
+                broker.health.draining(workload)
+            }
+        case .plaintext(let since, let counts):
+            if subscriber.gateway == nil { subscriber.plaintext = (since, counts) }
         case .keepalive, .hello: return
         }
+    }
+
+    /// A sidecar of the workload subscribes that does not drain.
+    private func isServed(_ workload: ObjectName) -> Bool {
+        subscribers.values.contains { $0.hello?.role == .sidecar(workload: workload) && !$0.isDraining }
     }
 
     private func judged(_ subscriber: Subscriber, _ epoch: UInt64, _ revision: UInt64, _ refused: String?) {

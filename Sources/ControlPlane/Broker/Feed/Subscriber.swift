@@ -29,6 +29,8 @@ final class Subscriber {
     /// Why it refused the last snapshot; empty when it did not.
     var refused = ""
     var isDraining = false
+    /// What came to its app without an identity; nil before it said so.
+    var plaintext: (since: WallTime, counts: [PlaintextCount])?
     /// Its turn to get the newest snapshot comes when others have judged theirs.
     var isWaiting = false
     private var counter: UInt64 = 0

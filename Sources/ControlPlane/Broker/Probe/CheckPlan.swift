@@ -44,6 +44,7 @@ struct CheckPlan {
             return
         }
         judgeImports(snapshot)
+        judgePlaintext(snapshot)
         guard !snapshot.gateways.isEmpty else {
             if !snapshot.members.isEmpty {
                 add(
@@ -171,6 +172,56 @@ struct CheckPlan {
         add(
             "service", rule.cluster?.description ?? "", what, rule.service == nil ? .warning : .failed,
             Reason.noRoute.rawValue, detail)
+    }
+
+    /// Permissive services: did anybody come without an identity, and so would be refused under `strict`?
+    private mutating func judgePlaintext(_ snapshot: Snapshot) {
+        var sidecars: [String: [Subscriber]] = [:]
+        for proxy in broker.feed.proxies where proxy.gateway == nil && proxy.hello != nil {
+            sidecars[proxy.name, default: []].append(proxy)
+        }
+        let wall = broker.loop.wall
+        for service in snapshot.services
+        where service.isLocal && (service.mutualTLS ?? snapshot.settings.mutualTLS) == .permissive {
+            var count: UInt64 = 0
+            var last: WallTime?
+            var since = WallTime(seconds: 0)
+            var unheard: [String] = []
+            var heard = 0
+            for endpoint in service.endpoints {
+                guard case .mesh = endpoint.security else { continue }
+                let proxies = sidecars["\(endpoint.workload)"] ?? []
+                if proxies.allSatisfy({ $0.plaintext == nil }) {
+                    unheard.append("\(endpoint.workload)")
+                } else {
+                    heard += 1
+                }
+                for report in proxies.compactMap(\.plaintext) {
+                    since = max(since, report.since)
+                    for entry in report.counts where entry.service == service.id && entry.allowed > 0 {
+                        count &+= entry.allowed
+                        last = max(last ?? entry.last, entry.last)
+                    }
+                }
+            }
+            guard heard + unheard.count > 0 else { continue }
+            if let last {
+                let ago = CheckWords.span(wall.seconds - last.seconds)
+                add(
+                    "plaintext", "", "\(service.name)", .warning, "",
+                    "permissive, and \(count) came without an identity, the last \(ago) ago: strict would refuse them")
+            } else if let name = unheard.first {
+                add(
+                    "plaintext", "", "\(service.name)", .warning, "",
+                    "permissive, and no sidecar of \(unheard.count) workloads is connected (\(name)): not known whether strict is safe"
+                )
+            } else {
+                let span = CheckWords.span(wall.seconds - since.seconds)
+                add(
+                    "plaintext", "", "\(service.name)", .ok, "",
+                    "permissive, and nothing came without an identity for \(span) at \(heard) sidecars: strict is safe")
+            }
+        }
     }
 
     // MARK: Calls

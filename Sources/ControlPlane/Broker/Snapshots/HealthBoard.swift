@@ -8,6 +8,8 @@ final class HealthBoard {
     private unowned let broker: Broker
     private var reports: [Label: [EndpointID: Bool]] = [:]
     private(set) var unhealthy: Set<EndpointID> = []
+    /// Workloads whose sidecar drains: no new work for them, whatever the probes still find.
+    private var leaving: Set<ObjectName> = []
 
     init(_ broker: Broker) { self.broker = broker }
 
@@ -23,6 +25,16 @@ final class HealthBoard {
     /// The gateway is no longer one of the cluster.
     func forget(_ gateway: Label) {
         if reports.removeValue(forKey: gateway) != nil { review() }
+    }
+
+    /// The sidecar of a workload stops.
+    func draining(_ workload: ObjectName) {
+        if leaving.insert(workload).inserted { review() }
+    }
+
+    /// A sidecar of the workload serves (again).
+    func subscribed(_ workload: ObjectName) {
+        if leaving.remove(workload) != nil { review() }
     }
 
     /// Drops what is said of endpoints that are gone.
@@ -42,7 +54,8 @@ final class HealthBoard {
                 if healthy { up.insert(endpoint) } else { down.insert(endpoint) }
             }
         }
-        let found = down.subtracting(up)
+        var found = down.subtracting(up)
+        if !leaving.isEmpty { found.formUnion(broker.snapshots.endpointIDs(of: leaving)) }
         guard found != unhealthy else { return }
         unhealthy = found
         broker.snapshots.compileSoon()
@@ -53,5 +66,12 @@ extension SnapshotDriver {
     /// Numbers of all local endpoints in the newest snapshot.
     var endpointIDs: Set<EndpointID> {
         Set(compilation?.snapshot.services.flatMap { $0.endpoints.map(\.id) } ?? [])
+    }
+
+    /// Those of some workloads.
+    func endpointIDs(of workloads: Set<ObjectName>) -> [EndpointID] {
+        (compilation?.snapshot.services ?? []).flatMap { service in
+            service.endpoints.filter { workloads.contains($0.workload) }.map(\.id)
+        }
     }
 }

@@ -45,6 +45,7 @@ final class SnapshotDriver {
     private(set) var withdrawn = WithdrawnImports()
 
     private var identifiers: IDTable
+    private var addresses: AddressPool
     private var waiting: [Waiting] = []
     /// Called with the first snapshot that is published: the broker serves.
     var onFirst: (() -> Void)?
@@ -54,10 +55,13 @@ final class SnapshotDriver {
     private var offeredGateways: [GatewayAddress] = []
     private var catalogRevision: UInt64 = 0
 
-    init(_ broker: Broker, epoch: UInt64, identifiers: [IDKey: UInt32]) {
+    init(
+        _ broker: Broker, epoch: UInt64, identifiers: [IDKey: UInt32], addresses: [MeshName: AddressPool.Entry]
+    ) {
         self.broker = broker
         self.epoch = epoch
         self.identifiers = IDTable(known: identifiers)
+        self.addresses = AddressPool(held: addresses)
     }
 
     /// Compiles within 50 ms; a cluster whose snapshot takes long waits longer, so that a flapping endpoint leaves four
@@ -76,7 +80,7 @@ final class SnapshotDriver {
         isDue = false
         let start = Machine.boottime
         defer { lastDuration = .nanoseconds(Int64(clamping: Machine.boottime &- start)) }
-        let result: Compilation
+        var result: Compilation
         do throws(CompileError) {
             result = try SnapshotCompiler.compile(input(broker.objects.book.all), identifiers: &identifiers)
             failure = ""
@@ -88,6 +92,8 @@ final class SnapshotDriver {
             failure = error.description
             return
         }
+        addresses.assign(&result.snapshot, now: broker.loop.wall)
+        tellAddresses()
         let pending = save()
         broker.federation.setSponsors(result.sponsors)
         describe(result)
@@ -158,17 +164,35 @@ final class SnapshotDriver {
     }
 
     /// Numbers that were given out just now: they have to be durable before a proxy keys anything by them.
-    private func save() -> [(key: StoreKey, value: [UInt8])]? {
-        let added = identifiers.takeAdded()
-        guard !added.isEmpty else { return nil }
-        return added.map {
+    private func save() -> [Row]? {
+        var rows: [Row] = identifiers.takeAdded().map {
             (StoreKey(BrokerTable.identifiers, $0.key.description), BrokerRecords.bytes(UInt64($0.identifier)))
         }
+        rows += addresses.takeChanges().map { (AddressRow.key($0.name), $0.entry.map(AddressRow.encode)) }
+        return rows.isEmpty ? nil : rows
     }
 
-    private func write(_ rows: [(key: StoreKey, value: [UInt8])], for entry: Waiting?) {
+    /// The range is exhausted: what exists goes on, the newest names have no address.
+    private func tellAddresses() {
+        guard let first = addresses.unserved.first else { return }
+        broker.alarms.raise(
+            "addresses", nil,
+            "240.240.0.0/16 is used up: \(addresses.unserved.count) names have no address, the first is \(first);"
+                + " names that are gone give theirs back after 24 h", at: broker.loop.wall)
+    }
+
+    /// A row to be written; without a value it goes.
+    private typealias Row = (key: StoreKey, value: [UInt8]?)
+
+    private func write(_ rows: [Row], for entry: Waiting?) {
         broker.desk.write { (transaction) throws(StoreError) in
-            for row in rows { try transaction.put(row.key, row.value) }
+            for row in rows {
+                if let value = row.value {
+                    try transaction.put(row.key, value)
+                } else {
+                    try transaction.delete(row.key)
+                }
+            }
         } then: { [unowned self] result in
             switch result {
             case .success:

@@ -13,6 +13,8 @@ enum BrokerTable {
     static let directory = StoreTable("broker/directory")
     /// Numbers of services and endpoints.
     static let identifiers = StoreTable("broker/identifier")
+    /// Virtual addresses by mesh name: number, and since when the name is gone (0: it is there).
+    static let addresses = StoreTable("broker/address")
     /// Gateways that were there last, so that a restart does not take them from the snapshot.
     static let gateways = StoreTable("broker/gateway")
 
@@ -44,6 +46,7 @@ struct BrokerRecords: Sendable {
     /// True when a configuration was accepted in an earlier run.
     let wasAccepted: Bool
     let identifiers: [IDKey: UInt32]
+    let addresses: [MeshName: AddressPool.Entry]
     let gateways: [GatewayAddress]
     let federation: [FederationRow]
 
@@ -78,6 +81,14 @@ struct BrokerRecords: Sendable {
             identifiers[key] = number
         }
         self.identifiers = identifiers
+        var addresses: [MeshName: AddressPool.Entry] = [:]
+        for entry in try reading.list(BrokerTable.addresses) {
+            guard let name = MeshName(entry.key.key), let held = AddressRow.decode(entry.value) else {
+                throw .corrupt("a virtual address in the database is damaged: restore a backup")
+            }
+            addresses[name] = held
+        }
+        self.addresses = addresses
         var gateways: [GatewayAddress] = []
         for entry in try reading.list(BrokerTable.gateways) {
             // A record that cannot be read is as good as none: the gateway itself brings it again.
@@ -106,6 +117,24 @@ struct BrokerRecords: Sendable {
 
     static func number(_ bytes: [UInt8]) -> UInt64? {
         bytes.count == 8 ? bytes.reduce(0) { $0 << 8 | UInt64($1) } : nil
+    }
+}
+
+/// A virtual address in the store: number and time, eight bytes each.
+enum AddressRow {
+    static func key(_ name: MeshName) -> StoreKey { StoreKey(BrokerTable.addresses, name.description) }
+
+    static func encode(_ entry: AddressPool.Entry) -> [UInt8] {
+        BrokerRecords.bytes(UInt64(entry.number))
+            + BrokerRecords.bytes(UInt64(clamping: entry.goneSince.map { max(1, $0.seconds) } ?? 0))
+    }
+
+    static func decode(_ bytes: [UInt8]) -> AddressPool.Entry? {
+        guard bytes.count == 16, let number = BrokerRecords.number(Array(bytes[..<8])).flatMap({ UInt32(exactly: $0) }),
+            VirtualAddress.numbers.contains(number), let since = BrokerRecords.number(Array(bytes[8...]))
+        else { return nil }
+        return AddressPool.Entry(
+            number: number, goneSince: since == 0 ? nil : WallTime(seconds: Int64(clamping: since)))
     }
 }
 

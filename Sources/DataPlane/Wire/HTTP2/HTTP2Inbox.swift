@@ -220,7 +220,8 @@ struct HTTP2Inbox: ~Copyable {
         unsafe stream.pointee.flags.insert(.closing)
         events.append(.closed(id, error))
         if error == .none {
-            glitches.earnStream()
+            // An answer that refuses the head is no work that earns anything.
+            if !flags.contains(.discardsBody) { glitches.earnStream() }
         } else {
             unsafe drop(stream)
         }

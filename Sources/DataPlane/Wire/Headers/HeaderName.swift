@@ -70,6 +70,7 @@ package enum HeaderName: UInt8, Sendable {
     case meshfedAttempts
     case meshfedAuthority
     case meshfedError
+    case meshfedHTTP
     case meshfedProbe
 
     /// Its value differs from message to message: kept in HPACK's table it would push out what comes again, and each search
@@ -168,6 +169,7 @@ package enum HeaderName: UInt8, Sendable {
         case .meshfedAttempts: "meshfed-attempts"
         case .meshfedAuthority: "meshfed-authority"
         case .meshfedError: "meshfed-error"
+        case .meshfedHTTP: "meshfed-http"
         case .meshfedProbe: "meshfed-probe"
         }
     }

@@ -112,6 +112,7 @@ extension HeaderName {
                 case UInt8(ascii: "g"): .grpcMessage
                 default: .other
                 }
+            case UInt8(ascii: "p"): .meshfedHTTP
             case UInt8(ascii: "s"): .meshfedHops
             case UInt8(ascii: "t"): .grpcTimeout
             default: .other
