@@ -22,6 +22,7 @@ package struct HostPlan {
             case .explicit: "explicit \(address)"
             case .outboundTCP(let host): "tcp \(address)=\(String(decoding: host, as: UTF8.self))"
             case .inboundPlain(let port): "plain \(address)=\(port)"
+            case .captured: "captured \(address)"
             }
         }
     }

@@ -1,5 +1,6 @@
 internal import Feed
 internal import Identity
+internal import MeshModel
 internal import Proxy
 internal import Reactor
 internal import RPC
