@@ -89,8 +89,10 @@ private func fuzzHead(_ before: [UInt8], _ bytes: Span<UInt8>, _ after: [UInt8])
     let text = before + copy(bytes) + after
     do { try server.receive(text.span) } catch {}
     guard let event = server.nextEvent(), case .head(let stream, .request, _) = event else { return }
-    let block = server.takeHead(stream)
+    var block = server.takeHead(stream)
     let first = fields(of: block)
+    // As a proxy does: the scheme is that of its own leg, whatever an absolute target said.
+    block.replace(.scheme, "https")
     for isHTTP2 in [false, true] {
         guard let again = carried(block, isHTTP2: isHTTP2) else { continue }
         precondition(again == first, "another head, HTTP/2: \(isHTTP2)")
