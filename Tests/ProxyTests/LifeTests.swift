@@ -197,8 +197,9 @@ import Wire
         }
         Machine.trimMemory()
         let grown = Machine.residentMemory - resident
-        #expect(grown < 12 << 20, "\(grown >> 10) KiB in 700 changes")
-        #expect(Machine.openDescriptors <= descriptors + 16)
+        #expect(grown < 32 << 20, "\(grown >> 10) KiB in 700 changes")
+        // Tests beside this one open some, too; a leak would be one for each change.
+        #expect(Machine.openDescriptors <= descriptors + 300)
         #expect(direct.stage.ask(client, get()).status == "200")
     }
 }

@@ -24,6 +24,9 @@ final class HandoverPoint {
     private let estate: () -> Estate
     private let onTaken: () -> Void
     private var visit: Visit?
+    /// Those who were refused, until they have read it.
+    private var guests: [Visit] = []
+    private static let maximumGuests = 8
     private var isOpen = false
 
     /// Listens at `path`, in place of what a dead process left there. `onTaken` is called once, when the other one serves.
@@ -55,7 +58,7 @@ final class HandoverPoint {
             let uid = socket.peerUID()
             guard uid == 0 || uid == geteuid() else { continue }
             guard visit == nil else {
-                try? socket.send(Array("\(HandoverWords.refused)another process is taking over".utf8))
+                sendAway(Visit(socket))
                 continue
             }
             let fresh = Visit(socket)
@@ -67,6 +70,14 @@ final class HandoverPoint {
             visit = fresh
             fresh.timer = loop.after(HandoverWords.patience) { [weak self] in self?.endVisit() }
         }
+    }
+
+    /// Its greeting may come yet: closed over that, the socket would say "reset" and not why.
+    private func sendAway(_ guest: Visit) {
+        guard guests.count < Self.maximumGuests else { return }
+        try? guest.socket.send(Array("\(HandoverWords.refused)another process is taking over".utf8))
+        guests.append(guest)
+        _ = loop.after(.seconds(1)) { [weak self] in self?.guests.removeFirst() }
     }
 
     private func hear() {

@@ -42,6 +42,8 @@ struct Exchange: ~Copyable {
     var responseEnded = false
     var downstreamClosed = false
     var isGRPC = false
+    /// The last try failed with its connection, not with who is behind it.
+    var lostConnection = false
     /// It asks for another protocol; once that is granted both bodies are opaque bytes.
     var isUpgrade = false
     /// Its caller spoke HTTP/2: on a port that does not say what it speaks the app is spoken to alike.

@@ -139,6 +139,7 @@ extension Worker {
             guard
                 let candidate = exchanges[exchange].walk.next(
                     destination, configuration.table, health, now: reactor.now, random: &random)
+                    ?? (held === destination ? sameAgain(exchange) : nil)
             else {
                 // What the last try met says more than that nothing is left.
                 answer(exchange, exchanges[exchange].reason ?? exchanges[exchange].walk.reason)
@@ -156,6 +157,15 @@ extension Worker {
         }
         answer(exchange, .noEndpoint)
         return nil
+    }
+
+    /// Nobody else is left, and it was a connection that ended: its peer is replaced, or closed it as the request came.
+    private mutating func sameAgain(_ exchange: Handle) -> Candidate? {
+        guard exchanges[exchange].lostConnection, let candidate = exchanges[exchange].candidate,
+            health.isUsable(candidate.handle, now: reactor.now)
+        else { return nil }
+        exchanges[exchange].lostConnection = false
+        return candidate
     }
 
     private mutating func currentTarget(_ exchange: Handle, _ configuration: ProxyConfiguration) -> Target? {

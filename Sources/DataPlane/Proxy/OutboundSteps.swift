@@ -396,6 +396,8 @@ struct FailureCause {
     let cause: FailedTry.Cause
     let health: HealthFailure?
     let isDispatched: Bool
+    /// The connection ended; that says nothing of who is behind it, so the same candidate may be asked by another one.
+    var isOfConnection = false
 
     init(reason: Reason, cause: FailedTry.Cause, health: HealthFailure?, isDispatched: Bool) {
         self.reason = reason
@@ -413,6 +415,7 @@ struct FailureCause {
         }
         guard wasConnecting else {
             self.init(reason: .upstreamReset, cause: .brokenOff, health: nil, isDispatched: true)
+            isOfConnection = true
             return
         }
         if case .socket(let socket) = error {

@@ -240,10 +240,12 @@ extension Worker {
         let isUnanswered =
             outbound.contains(connection)
             && outbound[connection].connection.link.transport.isSecure && !outbound[connection].connection.sawSettings
-        let cause: FailureCause
+        var cause: FailureCause
         switch error {
         case .refused:
             cause = FailureCause(reason: .upstreamReset, cause: .refusedStream, health: nil, isDispatched: false)
+            // Behind the last stream of a GOAWAY; a peer that refuses without one has no room, and is left in peace.
+            cause.isOfConnection = outbound.contains(connection) && outbound[connection].connection.phase == .draining
         case .violation:
             cause = FailureCause(reason: .upstreamProtocol, cause: .brokenOff, health: .status5xx, isDispatched: true)
         case .reset, .none:
@@ -252,6 +254,7 @@ extension Worker {
             cause =
                 failure.map { FailureCause($0, wasConnecting: false, isUnanswered: isUnanswered) }
                 ?? FailureCause(reason: .upstreamReset, cause: .brokenOff, health: nil, isDispatched: true)
+            cause.isOfConnection = cause.cause == .brokenOff
         }
         tryFailed(exchange, cause)
     }
@@ -286,6 +289,7 @@ extension Worker {
             return false
         }
         exchanges[exchange].reason = cause.reason
+        exchanges[exchange].lostConnection = cause.isOfConnection
         if cause.isDispatched { exchanges[exchange].wasDispatched = true }
         let grpc: FailedTry.GRPC =
             !exchanges[exchange].isGRPC ? .no : exchanges[exchange].received == 0 ? .noMessageSent : .messageSent
