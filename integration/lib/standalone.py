@@ -91,7 +91,7 @@ def lines_of(name, **wanted):
             entry = json.loads(line)
         except ValueError:
             continue
-        if isinstance(entry, dict) and all(entry.get(key) == value for key, value in wanted.items()):
+        if isinstance(entry, dict) and ("event" in entry) == ("event" in wanted) and all(entry.get(key) == value for key, value in wanted.items()):
             found.append(entry)
     return found
 

@@ -42,6 +42,8 @@ struct Exchange: ~Copyable {
     var responseEnded = false
     var downstreamClosed = false
     var isGRPC = false
+    /// Tries that this hop added to `attempts`.
+    var chargedHere = 0
     /// The last try failed with its connection, not with who is behind it.
     var lostConnection = false
     /// It asks for another protocol; once that is granted both bodies are opaque bytes.

@@ -315,9 +315,12 @@ extension Worker {
             return true
         case .charged:
             exchanges[exchange].attempts += 1
+            exchanges[exchange].chargedHere += 1
             countRetry(exchange, cause.reason, "charged")
             return true
         case .no:
+            // A try that ended in a refused connect is not counted: the caller may need it for somebody else.
+            if cause.cause == .connect, exchanges[exchange].chargedHere > 0 { exchanges[exchange].attempts -= 1 }
             if !isFinal { self.answer(exchange, cause.reason, dispatched: cause.isDispatched) }
             return false
         }
