@@ -128,6 +128,28 @@ import Wire
         #expect(direct.stage.ask(waiting, get(authority)).status == "200")
     }
 
+    @Test func shortestItKeepsNothingForASlowReader() throws {
+        let direct = try pressed()
+        var held: [(Line, Message)] = []
+        direct.app.answer = { held.append(($0, $1)) }
+        let slow = try direct.dial(as: direct.world.workload("web"))
+        slow.isConsuming = false
+        #expect(direct.stage.run { slow.link?.session?.canOpenStream == true })
+        let message = slow.open(get(authority))
+        #expect(direct.stage.run { held.count == 1 })
+        try press(direct, percent: 96, .closed)
+        let body = [UInt8](repeating: 7, count: 4 << 20)
+        for (line, request) in held {
+            line.respond(request, "200", [("content-length", "\(body.count)")], body: body)
+        }
+        #expect(direct.stage.run { message.closed != nil })
+        #expect(message.body.count < 1 << 20 && !message.isEnded, "\(message.body.count) of \(body.count) bytes came")
+        try press(direct, percent: 0, .calm)
+        slow.release()
+        direct.app.answer = { line, message in line.respond(message, "200", [("content-length", "0")]) }
+        #expect(direct.stage.ask(slow, get(authority)).status == "200", "the connection goes on")
+    }
+
     // MARK: Succession
 
     @Test func oneWorkerFollowsAnotherOnTheSameSocket() throws {

@@ -81,8 +81,7 @@ extension Worker {
             if settings.capturesInbound, let original = redirected(socket) {
                 return arrive(socket, .inbound(role: role), peer: peer, original: original)
             }
-            transport = Transport(server: socket, context: configuration.server, buffers: buffers)
-            phase = .handshake
+            return shakeHands(socket, entry: entry, peer: peer, configuration)
         case .explicit, .inboundPlain:
             transport = Transport(socket: socket)
             phase = .detect
@@ -93,12 +92,21 @@ extension Worker {
         }
         let connection = DownstreamConnection(transport, phase: phase, peer: peer, now: now)
         guard let handle = inbound.insert(Inbound(connection, entry: entry)) else { return }
-        if phase == .handshake {
-            inbound[handle].isHandshaking = true
-            handshaking += 1
-        }
         watchInbound(handle)
         guard inbound.contains(handle) else { return }
         if case .outboundTCP(let host) = entry { startOutboundTCP(handle, host: host) }
+    }
+
+    /// A mesh peer: TLS says who it is. Counted among the handshakes in progress.
+    mutating func shakeHands(
+        _ socket: consuming Socket, entry: Entry, peer: SocketAddress?, _ configuration: ProxyConfiguration
+    ) {
+        let connection = DownstreamConnection(
+            Transport(server: socket, context: configuration.server, buffers: buffers), phase: .handshake, peer: peer,
+            now: reactor.now)
+        guard let handle = inbound.insert(Inbound(connection, entry: entry)) else { return }
+        inbound[handle].isHandshaking = true
+        handshaking += 1
+        watchInbound(handle)
     }
 }

@@ -225,12 +225,7 @@ extension Worker {
             return
         }
         let peer = arrival.peer
-        let entry = settings.entries[role]
-        let connection = DownstreamConnection(
-            Transport(server: arrival.takeSocket(), context: configuration.server, buffers: buffers),
-            phase: .handshake, peer: peer, now: reactor.now)
-        guard let handle = inbound.insert(Inbound(connection, entry: entry)) else { return }
-        watchInbound(handle)
+        shakeHands(arrival.takeSocket(), entry: settings.entries[role], peer: peer, configuration)
     }
 
     /// Plaintext for the app. `isHTTP` says what it looks like; nil: the client waits for the server's first word.

@@ -302,7 +302,8 @@ extension Worker {
             exchanges[exchange].kept.append(from: inbound[handle].connection.link, offset, count)
             keptBytes += count
             exchanges[exchange].owedDownstream += count
-            if keptBytes > Self.keptLimit { answer(exchange, .overload) }
+            if keptBytes > Self.keptLimit { return answer(exchange, .overload) }
+            if cutsForMemory(exchange: exchange) { return }
         case .sent, .responding:
             let upstream = exchanges[exchange].upstream
             let upstreamStream = exchanges[exchange].upstreamStream
@@ -314,8 +315,9 @@ extension Worker {
             outbound[upstream].connection.link.sendData(
                 upstreamStream, from: inbound[handle].connection.link, offset, count)
             exchanges[exchange].owedDownstream += count
-            releaseDownstream(exchange)
             markOutbound(upstream)
+            if cutsForMemory(exchange: exchange) { return }
+            releaseDownstream(exchange)
         }
     }
 
@@ -360,7 +362,8 @@ extension Worker {
         }
         let handle = exchanges[exchange].downstream
         guard inbound.contains(handle) else { return }
-        inbound[handle].connection.link.session?.consume(exchanges[exchange].stream, owed, lagged: hasLagged)
+        inbound[handle].connection.link.session?.consume(
+            exchanges[exchange].stream, owed, lagged: hasLagged || pressure > .calm)
         markInbound(handle)
     }
 

@@ -50,6 +50,7 @@ extension Worker {
             endRelay(relay, abort: true)
             return
         }
+        if cutsForMemory(relay: relay) { return }
         watchOutbound(connection)
     }
 
@@ -66,6 +67,7 @@ extension Worker {
                 endRelay(relay, abort: true)
                 return
             }
+            if cutsForMemory(relay: relay) { return }
             watchInbound(handle)
             return
         }

@@ -137,8 +137,9 @@ extension Worker {
         }
         inbound[handle].connection.link.sendData(stream, from: outbound[connection].connection.link, offset, count)
         exchanges[exchange].owedUpstream += count
-        releaseUpstream(exchange)
         markInbound(handle)
+        if cutsForMemory(exchange: exchange) { return }
+        releaseUpstream(exchange)
     }
 
     /// Lets the next hop send on, once the caller has taken enough.
@@ -159,7 +160,7 @@ extension Worker {
         let connection = exchanges[exchange].upstream
         guard outbound.contains(connection) else { return }
         outbound[connection].connection.link.session?.consume(
-            exchanges[exchange].upstreamStream, owed, lagged: hasLagged)
+            exchanges[exchange].upstreamStream, owed, lagged: hasLagged || pressure > .calm)
         markOutbound(connection)
     }
 

@@ -31,8 +31,8 @@ extension Worker {
     static let handshakesPerTurn = 8
     /// How often the worker looks at the memory of the process.
     private static let memoryInterval = Duration.milliseconds(10)
-    /// Bytes that one exchange or relay may hold in the last stage.
-    private static let leanBuffers = 65_536
+    /// Bytes read after which it looks again, however little time went by: a turn may read hundreds of megabytes.
+    private static let memoryStep: UInt64 = 1 << 20
     /// How long a connection may be idle when memory is short.
     static let leanIdle = Duration.seconds(5)
 
@@ -43,10 +43,12 @@ extension Worker {
 
     // MARK: Memory
 
-    /// Called once a turn.
+    /// Called at each turn and after each event of it.
     mutating func watchMemory() {
-        guard settings.memoryLimit > 0, reactor.now >= nextMemoryLook else { return }
+        guard settings.memoryLimit > 0 else { return }
+        guard reactor.now >= nextMemoryLook || buffers.received &- receivedAtLook >= Self.memoryStep else { return }
         nextMemoryLook = reactor.now + Self.memoryInterval
+        receivedAtLook = buffers.received
         let used = Machine.residentMemory + memoryBeside
         let before = pressure
         pressure = before.next(used: used, limit: settings.memoryLimit)
@@ -60,16 +62,42 @@ extension Worker {
         admitMore()
     }
 
+    /// Bytes that one exchange or relay may hold in the last stage: its part of the room that this stage has, so that all of
+    /// them together stay below the limit.
+    private var leanBuffers: Int {
+        let room = settings.memoryLimit / 100 * (100 - MemoryPressure.closed.threshold) / max(1, settings.crew.count)
+        return min(max(room / max(1, exchanges.count + relays.count), 4_096), 65_536)
+    }
+
+    /// In the last stage nothing is kept for a reader that is slower than its app: true when the exchange was cut, what came
+    /// for it included.
+    mutating func cutsForMemory(exchange handle: Handle) -> Bool {
+        guard pressure == .closed, heldBytes(exchange: handle) > leanBuffers else { return false }
+        countLimit(.memory)
+        answer(handle, .overload, dispatched: true)
+        return true
+    }
+
+    /// The same for a relay.
+    mutating func cutsForMemory(relay handle: Handle) -> Bool {
+        guard pressure == .closed, relays.contains(handle), heldBytes(relay: handle) > leanBuffers else { return false }
+        countLimit(.memory)
+        relays[handle].reason = .overload
+        endRelay(handle, abort: true)
+        return true
+    }
+
     /// Ends the exchanges and relays that hold the most, a quarter of them at a time: readers that are slower than their app.
     private mutating func cutHeaviest() {
+        let leanBuffers = leanBuffers
         var heavy: [(bytes: Int, exchange: Handle, relay: Handle)] = []
         for handle in exchanges.handles {
             let bytes = heldBytes(exchange: handle)
-            if bytes > Self.leanBuffers { heavy.append((bytes, handle, .none)) }
+            if bytes > leanBuffers { heavy.append((bytes, handle, .none)) }
         }
         for handle in relays.handles {
             let bytes = heldBytes(relay: handle)
-            if bytes > Self.leanBuffers { heavy.append((bytes, .none, handle)) }
+            if bytes > leanBuffers { heavy.append((bytes, .none, handle)) }
         }
         heavy.sort { $0.bytes > $1.bytes }
         for entry in heavy.prefix(max(1, heavy.count / 4)) {

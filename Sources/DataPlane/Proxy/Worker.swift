@@ -83,6 +83,8 @@ package struct Worker: ~Copyable {
     var pressure = MemoryPressure.calm
     var memoryBeside = 0
     var nextMemoryLook = Instant.zero
+    /// `buffers.received` at the last look.
+    var receivedAtLook: UInt64 = 0
     /// TLS handshakes of others in progress, and those of this turn.
     var handshaking = 0
     var handshakeTurn: UInt64 = 0
@@ -126,7 +128,10 @@ package struct Worker: ~Copyable {
             reactor.turn(until: isBusy ? reactor.now : nil)
             beginTurn()
             watchMemory()
-            while let (token, readiness) = reactor.nextReady() { ready(token, readiness) }
+            while let (token, readiness) = reactor.nextReady() {
+                ready(token, readiness)
+                watchMemory()
+            }
             while let token = reactor.nextTimer() { expired(token) }
             settle()
             // Nobody hands a connection to a worker that drains.

@@ -179,7 +179,9 @@ package struct Transport: ~Copyable {
         guard tls != nil else { return try receivePlain(&buffers) }
         if held.isEmpty {
             switch try read(&buffers) {
-            case .done(let count): buffers.offer(count)
+            case .done(let count):
+                buffers.received &+= UInt64(count)
+                buffers.offer(count)
             case .wouldBlock: return .wouldBlock
             case .end:
                 inputEnded = true
@@ -242,6 +244,7 @@ package struct Transport: ~Copyable {
             switch unsafe try socket.read(into: room) {
             case .done(let count):
                 buffers.plainCount = count
+                buffers.received &+= UInt64(count)
                 return .bytes(count)
             case .wouldBlock: return .wouldBlock
             case .end:

@@ -17,6 +17,8 @@ package import Identity
     let bio: OpaquePointer
     let wire: UnsafeMutablePointer<shim_wire>
     var plainCount = 0
+    /// Bytes that the thread has read, of all its connections.
+    package var received: UInt64 = 0
     /// Peers that this thread has verified.
     package let chains = ChainCache(seed: UInt64.random(in: .min ... .max))
 
