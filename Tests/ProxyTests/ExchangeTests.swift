@@ -346,4 +346,29 @@ import Wire
             }
         }
     }
+
+    @Test func onePortOfTwoServicesTakesPlaintextOnlyWhenBothDo() throws {
+        for (first, second) in [
+            (MutualTLSMode.permissive, MutualTLSMode.permissive), (.permissive, .strict), (.strict, .permissive),
+        ] {
+            let world = try World()
+            let app = try App(world.stage, .http1)
+            let address = try Loopback.next(port: 0)
+            var snapshot = Snapshot("east")
+            for (name, mode) in [("api", first), ("admin", second)] {
+                snapshot.add(name, at: [address], target: app.address.port) {
+                    $0.mutualTLS = mode
+                    $0.endpoints[0].workload = object("api-0")
+                }
+            }
+            let api = try world.sidecar(
+                "api-0", at: address, snapshot, app: app.address, entries: [.inboundPlain(appPort: app.address.port)])
+            let answer = world.stage.ask(try world.stage.connect(api.addresses[1], .http1), get("whatever.example"))
+            if first == second {
+                #expect(answer.status == "200", "\(answer.fields)")
+            } else {
+                #expect(answer.error == "not_allowed; dispatched=0" && app.requests.isEmpty, "\(first), \(second)")
+            }
+        }
+    }
 }

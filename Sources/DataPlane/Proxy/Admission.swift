@@ -69,47 +69,6 @@ extension Worker {
         return .go
     }
 
-    private mutating func admitPlain(
-        _ exchange: Handle, _ port: UInt16, _ configuration: ProxyConfiguration
-    ) -> Verdict {
-        exchanges[exchange].reporter = .destination
-        let served = configuration.table.destinations.first { $0.ownTargetPort == port }
-        if isDeclaredProbe(exchange, port), let destination = served ?? configuration.table.outside {
-            exchanges[exchange].destination = destination
-            exchanges[exchange].route = .app(port: port)
-            begin(exchange, destination, plan: .ingress, configuration)
-            return .go
-        }
-        guard let destination = served, destination.port.appProtocol.isHTTP else { return .refuse(.noRoute) }
-        exchanges[exchange].destination = destination
-        let isAdmitted = admitsPlaintext(destination, configuration)
-        countPlaintext(destination, isAdmitted: isAdmitted)
-        guard isAdmitted else { return .refuse(.notAllowed) }
-        exchanges[exchange].route = .app(port: port)
-        begin(exchange, destination, plan: .ingress, configuration)
-        return .go
-    }
-
-    /// Plaintext has no caller: permissive services take it until an allow rule asks for one; a deny of anybody holds.
-    func admitsPlaintext(_ destination: Destination, _ configuration: ProxyConfiguration) -> Bool {
-        let snapshot = configuration.table.snapshot
-        guard destination.service >= 0 else { return false }
-        let service = snapshot.services[destination.service]
-        guard (service.mutualTLS ?? snapshot.settings.mutualTLS) == .permissive else { return false }
-        var hasAllow = false
-        var isAllowed = false
-        for rule in service.authorization.rules where rule.ports.isEmpty || rule.ports.contains(destination.port.port) {
-            let meansAnybody = rule.callers.contains(.any)
-            switch rule.action {
-            case .deny: if meansAnybody { return false }
-            case .allow:
-                hasAllow = true
-                if meansAnybody { isAllowed = true }
-            }
-        }
-        return isAllowed || !hasAllow
-    }
-
     // MARK: Mesh legs
 
     private mutating func admitAtGateway(
@@ -174,7 +133,7 @@ extension Worker {
         _ exchange: Handle, _ handle: Handle, _ configuration: ProxyConfiguration
     ) -> Verdict {
         exchanges[exchange].reporter = .destination
-        if let port = healthPort(exchange, handle, configuration) { return .knock(port: port) }
+        if let port = healthPort(exchange, handle) { return .knock(port: port) }
         guard let peer = inbound[handle].peer, let destination = inbound[handle].destination,
             let current = configuration.table.current(destination)
         else { return .refuse(.noRoute) }
@@ -211,7 +170,7 @@ extension Worker {
     // MARK: Parts
 
     /// Deadline, trace and budget: the same for every request that goes on.
-    private mutating func begin(
+    mutating func begin(
         _ exchange: Handle, _ destination: Destination, plan: CandidateWalk.Plan, _ configuration: ProxyConfiguration
     ) {
         let now = reactor.now
@@ -227,16 +186,13 @@ extension Worker {
     }
 
     /// The app's port that a neighbour's health probe asks for, of whatever protocol: the question itself is always HTTP.
-    private mutating func healthPort(
-        _ exchange: Handle, _ handle: Handle, _ configuration: ProxyConfiguration
-    ) -> UInt16? {
+    private mutating func healthPort(_ exchange: Handle, _ handle: Handle) -> UInt16? {
         switch inbound[handle].part {
         case .ownWorkload, .ownGateway: break
         case .ownBroker, .foreign, .unknown: return nil
         }
         guard isHealthQuestion(exchange) else { return nil }
-        let serverName = inbound[handle].serverName
-        guard let named = configuration.table.destination(serverName: serverName.span) else { return nil }
+        guard let named = inbound[handle].destination else { return nil }
         exchanges[exchange].destination = named
         return named.ownTargetPort
     }

@@ -47,7 +47,7 @@ extension Entry {
 /// Steps 1 and 2 for connections that the kernel redirected: where were they going, and what do they carry.
 extension Worker {
     /// A workload behind more services than that is not one.
-    private static let plaintextServices = 256
+    static let plaintextServices = 256
 
     /// Where a redirected connection was going; nil when it was dialled to our own listener.
     func redirected(_ socket: borrowing Socket) -> SocketAddress? {
@@ -111,7 +111,7 @@ extension Worker {
             caller: configuration.svid.id, configuration)
     }
 
-    private mutating func insertPlain(
+    mutating func insertPlain(
         _ socket: consuming Socket, peer: SocketAddress?, entry: Entry, phase: DownstreamConnection.Phase
     ) -> Handle? {
         let connection = DownstreamConnection(
@@ -209,12 +209,19 @@ extension Worker {
             at: reactor.now + wait, token: Token(kind: Kind.arrival.rawValue, handle: handle))
     }
 
+    /// Draining: who has said nothing to the app yet is not waited for.
+    mutating func dropSilentArrivals() {
+        for handle in arrivals.handles {
+            if case .inbound = arrivals[handle].way { dropArrival(handle) }
+        }
+    }
+
     private mutating func dropArrival(_ handle: Handle) {
         reactor.cancel(arrivals[handle].timer)
         arrivals.remove(handle)
     }
 
-    private mutating func takeArrival(_ handle: Handle) -> Arrival? {
+    mutating func takeArrival(_ handle: Handle) -> Arrival? {
         reactor.cancel(arrivals[handle].timer)
         reactor.forget(arrivals[handle].socket.descriptor)
         return arrivals.take(handle)
@@ -226,64 +233,5 @@ extension Worker {
         }
         let peer = arrival.peer
         shakeHands(arrival.takeSocket(), entry: settings.entries[role], peer: peer, configuration)
-    }
-
-    /// Plaintext for the app. `isHTTP` says what it looks like; nil: the client waits for the server's first word.
-    private mutating func startPlaintext(_ handle: Handle, isHTTP: Bool?) {
-        guard let arrival = takeArrival(handle), let configuration else { return }
-        let port = arrival.original.port
-        let peer = arrival.peer
-        let socket = arrival.takeSocket()
-        let served = configuration.table.destinations.first { $0.ownTargetPort == port }
-        let speaksHTTP = served?.port.appProtocol.isHTTP ?? false
-        let hasProbe = settings.probes.contains { $0.port == port }
-        // Requests are judged one by one: for an HTTP port, and where only a declared path may pass.
-        if isHTTP != false, speaksHTTP || (hasProbe && !isPermissive(served, configuration)) {
-            _ = insertPlain(socket, peer: peer, entry: .inboundPlain(appPort: port), phase: .detect)
-            return
-        }
-        let isAdmitted = isPermissive(served, configuration)
-        if let served { countPlaintext(served, isAdmitted: isAdmitted) }
-        guard isAdmitted, let destination = served ?? configuration.table.outside else {
-            socket.resetOnClose()
-            return
-        }
-        guard let handle = insertPlain(socket, peer: peer, entry: .inboundPlain(appPort: port), phase: .relay) else {
-            return
-        }
-        let relay = makeRelay(
-            handle, destination, framing: .raw, plan: .ingress, caller: nil, configuration, dispatches: false)
-        guard let relay else { return }
-        relays[relay].reporter = .destination
-        relays[relay].route = .app(port: port)
-        dispatchRelay(relay)
-    }
-
-    /// A port that no service stands for follows the mesh's mode.
-    private func isPermissive(_ served: Destination?, _ configuration: ProxyConfiguration) -> Bool {
-        guard let served else { return configuration.table.snapshot.settings.mutualTLS == .permissive }
-        return admitsPlaintext(served, configuration)
-    }
-
-    /// GET or HEAD of a path that the operator declared, the query aside.
-    func isDeclaredProbe(_ exchange: Handle, _ port: UInt16) -> Bool {
-        guard exchanges[exchange].head.says(.method, "GET") || exchanges[exchange].head.says(.method, "HEAD") else {
-            return false
-        }
-        let path = exchanges[exchange].head.bytes(of: .path).prefix { $0 != 0x3F }
-        return settings.probes.contains { $0.port == port && path.elementsEqual($0.path) }
-    }
-
-    mutating func countPlaintext(_ destination: Destination, isAdmitted: Bool) {
-        let service = labels?.labels(of: destination).service ?? .unknown
-        metrics.count(.plaintext, service, metrics.intern(Array((isAdmitted ? "allowed" : "refused").utf8)))
-        var index = plaintext.firstIndex { $0.service == destination.serviceID }
-        if index == nil, plaintext.count < Self.plaintextServices {
-            index = plaintext.count
-            plaintext.append(PlaintextCount(service: destination.serviceID, last: reactor.wall))
-        }
-        guard let index else { return }
-        if isAdmitted { plaintext[index].allowed &+= 1 } else { plaintext[index].refused &+= 1 }
-        plaintext[index].last = reactor.wall
     }
 }

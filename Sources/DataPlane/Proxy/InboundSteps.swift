@@ -79,20 +79,13 @@ extension Worker {
         inbound[handle].connection.lastActive = reactor.now
         inbound[handle].connection.waitingSince = reactor.now
         place(handle, peer, configuration)
-        let declared = inbound[handle].destination?.port.appProtocol
-        let isHTTP = declared?.isHTTP
+        let isHTTP = inbound[handle].destination?.port.appProtocol.isHTTP
         switch inbound[handle].connection.link.transport.negotiated {
         case .tcp:
             inbound[handle].connection.phase = .header
-        case .http2:
-            // A neighbour may still ask how the app behind a TCP port is; requests are refused there.
-            if declared?.takesHTTP == false, settings.isGateway || !inbound[handle].isProxy {
-                inbound[handle].destination = nil
-            }
-            startHTTP(handle, http2: true)
-        case .http1:
-            if declared?.takesHTTP == false { inbound[handle].destination = nil }
-            startHTTP(handle, http2: false)
+        // What is no HTTP is refused request by request: a neighbour may still ask how the app behind a TCP port is.
+        case .http2: startHTTP(handle, http2: true)
+        case .http1: startHTTP(handle, http2: false)
         case nil:
             if isHTTP == false, let destination = inbound[handle].destination {
                 inbound[handle].connection.phase = .relay

@@ -144,7 +144,7 @@ package struct Worker: ~Copyable {
         guard isDraining, reactor.now < drainEnd else { return isDraining }
         // Another worker may just have handed over what it accepted.
         if !settings.crew.isEmpty, reactor.now < farewell, farewell != .distantFuture { return false }
-        return inbound.count == 0 && exchanges.count == 0 && relays.count == 0
+        return inbound.count == 0 && arrivals.count == 0 && exchanges.count == 0 && relays.count == 0
     }
 
     private mutating func ready(_ token: Token, _ readiness: Readiness) {
@@ -237,14 +237,18 @@ package struct Worker: ~Copyable {
         drainEnd = reactor.now + settings.grace
         farewell = reactor.now + Self.roundTrip
         for handle in listeners.handles {
-            // Closing alone would not do: another process may have the socket too.
-            reactor.forget(listeners[handle].descriptor)
-            listeners.remove(handle)
+            closeListener(handle)
         }
         for handle in inbound.handles where inbound[handle].connection.link.isHTTP {
             inbound[handle].connection.link.session?.goAway()
             markInbound(handle)
         }
+    }
+
+    /// Closing alone would not do: another process may have the socket too.
+    private mutating func closeListener(_ handle: Handle) {
+        reactor.forget(listeners[handle].descriptor)
+        listeners.remove(handle)
     }
 
     /// A round trip after the first GOAWAY: HTTP/2 names the last stream it takes; who has not begun to speak is not waited for.
@@ -260,12 +264,13 @@ package struct Worker: ~Copyable {
             case .relay, .closing: break
             }
         }
+        dropSilentArrivals()
     }
 
     /// What comes to the app is drained; its own calls go on until it has ended.
     private mutating func drainInbound() {
         for handle in listeners.handles where settings.entries[listeners[handle].role].isInbound {
-            listeners.remove(handle)
+            closeListener(handle)
         }
         for handle in inbound.handles where inbound.contains(handle) && inbound[handle].entry.isInbound {
             if inbound[handle].connection.link.isHTTP {

@@ -65,7 +65,7 @@ package final class RoutingTable: Sendable {
     private let captureKeys: ByteTable
     private let captures: [(destination: Int, endpoint: EndpointID?)]
     private let outsideIndex: Int
-    /// One destination of each service by the port of this sidecar's app that it leads to.
+    /// A destination of each service port by the port of this sidecar's app that it leads to.
     private let appPorts: [UInt16: [Destination]]
     private let memberDomains: ByteTable
     private let endpointPlaces: [EndpointID: (service: Int, endpoint: Int)]
@@ -98,14 +98,7 @@ package final class RoutingTable: Sendable {
         captureKeys = ByteTable(builder.captureKeys)
         captures = builder.captures
         outsideIndex = builder.outside
-        var appPorts: [UInt16: [Destination]] = [:]
-        for destination in builder.destinations where destination.ownTargetPort > 0 {
-            let port = destination.ownTargetPort
-            if appPorts[port]?.contains(where: { $0.service == destination.service }) != true {
-                appPorts[port, default: []].append(destination)
-            }
-        }
-        self.appPorts = appPorts
+        appPorts = builder.appPorts
         memberDomains = ByteTable(snapshot.members.enumerated().map { ($0.element.trustDomain.bytes, $0.offset) })
         exportStride = (snapshot.members.count + 63) / 64
         exportBits = TableBuilder.exportBits(snapshot, stride: exportStride)
@@ -200,9 +193,10 @@ package final class RoutingTable: Sendable {
         return VirtualAddress.isVirtual(address) ? .unknown : .outside
     }
 
-    /// Stands for all that is not the mesh's; nil in a gateway's table.
+    /// What this sidecar's app serves at one of its own ports: a destination of each service port that leads there.
     package func behind(appPort: UInt16) -> [Destination] { appPorts[appPort] ?? [] }
 
+    /// Stands for all that is not the mesh's; nil in a gateway's table.
     package var outside: Destination? { outsideIndex < 0 ? nil : destinations[outsideIndex] }
 
     /// Where an endpoint stands in this snapshot.

@@ -46,6 +46,8 @@ struct TableBuilder {
     private(set) var hostEntries: [RoutingTable.HostEntry] = []
     private(set) var captureKeys: [(key: [UInt8], value: Int)] = []
     private(set) var captures: [(destination: Int, endpoint: EndpointID?)] = []
+    /// What the app of a sidecar's own workload serves, by its port.
+    private(set) var appPorts: [UInt16: [Destination]] = [:]
     /// Index of what is not the mesh's, in a sidecar's `destinations`; -1 in a gateway's.
     private(set) var outside = -1
     private var memberIndex: [ClusterID: Int] = [:]
@@ -186,7 +188,16 @@ struct TableBuilder {
     private mutating func append(_ destination: Destination, servedHere: Bool) -> Int {
         destinations.append(destination)
         if ownRole.isGateway || servedHere { serverNames.append((destination.serverName, destination.index)) }
+        if servedHere { serve(destination) }
         return destination.index
+    }
+
+    /// Both scopes of a service's port are under the same policy: one of them stands for it.
+    private mutating func serve(_ destination: Destination) {
+        let isKnown = appPorts[destination.ownTargetPort]?.contains {
+            $0.service == destination.service && $0.port.port == destination.port.port
+        }
+        if isKnown != true { appPorts[destination.ownTargetPort, default: []].append(destination) }
     }
 
     private func ownEndpoint(of service: Service) -> Endpoint? {
