@@ -29,15 +29,15 @@ enum HandoverWords {
 }
 
 /// Bound sockets that the running process gave, by name; what nobody takes is closed.
-final class Inheritance {
+package final class Inheritance {
     private var sockets: [String: [Int32]] = [:]
 
-    init() {}
+    package init() {}
 
     deinit { for descriptor in sockets.values.joined() { _ = ListenerSocket(adopting: descriptor) } }
 
-    func add(_ name: String, _ descriptor: Int32) { sockets[name, default: []].append(descriptor) }
+    package func add(_ name: String, _ descriptor: Int32) { sockets[name, default: []].append(descriptor) }
 
     /// All sockets of that name; the caller owns them.
-    func take(_ name: String) -> [Int32] { sockets.removeValue(forKey: name) ?? [] }
+    package func take(_ name: String) -> [Int32] { sockets.removeValue(forKey: name) ?? [] }
 }

@@ -48,6 +48,13 @@ package struct HostPlan {
     package var capture = Capture()
     /// Hears of every snapshot that is used, on the main thread, before the workers do.
     package var onSnapshot: ((Snapshot) -> Void)?
+    /// Binds what the role listens on beside its workers, or takes it over; gives its sockets by name.
+    package var openOwn: ((Inheritance) throws(HostFailure) -> [HandedSocket])?
+    /// Another process serves on those sockets now.
+    package var onHandedOver: (() -> Void)?
+
+    /// A bound socket as two processes of one proxy call it.
+    package typealias HandedSocket = (name: String, descriptor: Int32)
 
     /// What a sidecar adds that takes redirected traffic.
     package struct Capture {

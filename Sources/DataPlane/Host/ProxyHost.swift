@@ -35,8 +35,8 @@ package final class ProxyHost {
     /// Where the next process asks for this one's place.
     var handoverPoint: HandoverPoint?
     var isHandedOver = false
-    /// The pages' sockets by name.
-    var pageSockets: [(name: String, descriptor: Int32)] = []
+    /// Bound sockets beside the workers', by name: the role's own and the pages'.
+    var otherSockets: [HostPlan.HandedSocket]
     let memory: MemoryWatch
     private let gauges = GaugeRegistry()
     private let sink: LogSink?
@@ -100,6 +100,7 @@ package final class ProxyHost {
         extraBundles = try StandaloneFiles.bundles(plan.proxy.bundles)
         let takeover = try Takeover(plan)
         self.takeover = takeover
+        otherSockets = try plan.openOwn?(takeover?.inherited ?? Inheritance()) ?? []
         switch plan.proxy.source {
         case .standalone(let file, let certificate, let key):
             let loaded = try StandaloneFiles.load(snapshot: file, certificate: certificate, key: key)
@@ -245,7 +246,7 @@ package final class ProxyHost {
     private func serve(
         _ socket: consuming ListenerSocket, _ name: String, _ service: RPCService
     ) throws(HostFailure) -> SocketAddress? {
-        pageSockets.append((name, socket.descriptor))
+        otherSockets.append((name, socket.descriptor))
         do throws(RPCSetupError) {
             return try loop.serve(socket, name: name, security: .plain, service: service)
         } catch { throw HostFailure("\(error)") }

@@ -40,7 +40,7 @@ extension ProxyHost {
             handoverPoint = try HandoverPoint(
                 loop: loop, path: path,
                 estate: { [unowned self] in
-                    HandoverPoint.Estate(sockets: crew.sockets + pageSockets, lock: directory?.lockDescriptor)
+                    HandoverPoint.Estate(sockets: crew.sockets + otherSockets, lock: directory?.lockDescriptor)
                 }, onTaken: { [unowned self] in handOver() })
         } catch {
             Notice.write("\(plan.word): nobody can take over from this process: \(error)")
@@ -56,6 +56,7 @@ extension ProxyHost {
         feed?.retire()
         directory?.releaseLock()
         loop.closeListeners()
+        plan.onHandedOver?()
         drain()
     }
 

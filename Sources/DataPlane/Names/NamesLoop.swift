@@ -177,6 +177,13 @@ struct NamesLoop: ~Copyable {
         for letter in service.box.takeAll() {
             switch letter {
             case .table(let fresh): table = fresh
+            case .retire:
+                // Datagrams that are answered yet leave by their sockets: they are not closed.
+                for handle in datagrams.handles { reactor.forget(datagrams[handle].descriptor) }
+                for handle in listeners.handles {
+                    reactor.forget(listeners[handle].descriptor)
+                    listeners.remove(handle)
+                }
             case .stop: isRunning = false
             }
         }

@@ -38,17 +38,22 @@ package enum SidecarProgram {
         plan.capture.probes = settings.probes.map { ProbePath(port: $0.port, path: Array($0.path.utf8)) }
         plan.capture.drain = settings.drain
         guard !settings.listenNames.isEmpty else { return ProxyHost.run(plan) }
-        let names: NamesService
-        do throws(SocketError) {
-            names = try NamesService(
-                settings.listenNames.compactMap { SocketAddress(ip: $0.host, port: $0.port) },
-                resolverFile: settings.resolverFile)
-        } catch {
-            Notice.write("sidecar: --dns: \(error); is another process using it? choose another by --listen-dns")
-            return 1
+        var names: NamesService?
+        plan.openOwn = { inherited throws(HostFailure) in
+            do throws(SocketError) {
+                let service = try NamesService(
+                    settings.listenNames.compactMap { SocketAddress(ip: $0.host, port: $0.port) },
+                    resolverFile: settings.resolverFile
+                ) { inherited.take($0).first }
+                names = service
+                return service.sockets.map { ($0.name, $0.descriptor) }
+            } catch {
+                throw HostFailure("--dns: \(error); is another process using it? choose another by --listen-dns")
+            }
         }
-        plan.onSnapshot = { names.adopt($0, namespace: workload.namespace) }
-        defer { names.stop() }
+        plan.onSnapshot = { names?.adopt($0, namespace: workload.namespace) }
+        plan.onHandedOver = { names?.retire() }
+        defer { names?.stop() }
         return ProxyHost.run(plan)
     }
 
