@@ -49,7 +49,9 @@ enum ServiceCoding {
             guard let name = MeshName(entry.name.utf8), name.objectName == owner else {
                 throw CodingError("name", .notA("name of this service"))
             }
-            guard let address = VirtualAddress(name: name, number: entry.number) else {
+            // With the labels of the service, which are the same.
+            let own = MeshName(service: owner.name, namespace: owner.namespace, scope: name.scope)
+            guard let address = VirtualAddress(name: own, number: entry.number) else {
                 throw CodingError("number", .outOfRange)
             }
             return address
@@ -101,7 +103,6 @@ enum ServiceCoding {
             let before = endpoints[index - 1]
             if endpoints[index].identity == before.identity { endpoints[index].identity = before.identity }
             if endpoints[index].targetPorts == before.targetPorts { endpoints[index].targetPorts = before.targetPorts }
-            if endpoints[index].locality == before.locality { endpoints[index].locality = before.locality }
             if endpoints[index].security == before.security { endpoints[index].security = before.security }
         }
     }

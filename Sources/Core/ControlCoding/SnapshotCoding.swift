@@ -14,7 +14,15 @@ package enum SnapshotCoding {
 
     /// Every field checked, names unique, references resolved.
     package static func decode(_ bytes: [UInt8]) throws(CodingError) -> Snapshot {
-        try model(try MessageCoding.decode(ModelSnapshot.self, bytes, limit: CodingLimits.snapshotBytes))
+        let limit = CodingLimits.snapshotBytes
+        guard bytes.count <= limit, let parts = SnapshotParts(bytes) else {
+            return try model(try MessageCoding.decode(ModelSnapshot.self, bytes, limit: limit))
+        }
+        return try model(
+            try MessageCoding.decode(ModelSnapshot.self, parts.rest, limit: limit), parts.services
+        ) { (place) throws(CodingError) in
+            try ServiceCoding.model(try MessageCoding.decode(ModelService.self, Array(bytes[place]), limit: limit))
+        }
     }
 
     /// For answers that carry a snapshot inside another message.
@@ -34,6 +42,13 @@ package enum SnapshotCoding {
 
     /// As `decode`, for a message that is already parsed.
     package static func model(_ message: ModelSnapshot) throws(CodingError) -> Snapshot {
+        try model(message, message.services, ServiceCoding.model)
+    }
+
+    /// `services`: those of the message, whatever form they have.
+    private static func model<Form>(
+        _ message: ModelSnapshot, _ services: [Form], _ service: (Form) throws(CodingError) -> Service
+    ) throws(CodingError) -> Snapshot {
         var snapshot = Snapshot(
             cluster: try Field.cluster("cluster", message.cluster),
             trustDomain: try Field.trustDomain("trustDomain", message.trustDomain), epoch: message.epoch,
@@ -49,7 +64,14 @@ package enum SnapshotCoding {
             }
         }
         snapshot.gateways = try MemberCoding.gateways(message.gateways)
-        snapshot.services = try each("services", message.services, limit: CodingLimits.services, ServiceCoding.model)
+        var localities: [Locality: Locality] = [:]
+        snapshot.services = try each("services", services, limit: CodingLimits.services) { (form) throws(CodingError) in
+            var made = try service(form)
+            for index in made.endpoints.indices {
+                made.endpoints[index].locality = share(made.endpoints[index].locality, &localities)
+            }
+            return made
+        }
         try requireUnique("services", snapshot.services, \.id)
         try requireUnique("services", snapshot.services, \.name)
         snapshot.settings = try inside("settings") { () throws(CodingError) in
@@ -57,6 +79,13 @@ package enum SnapshotCoding {
         }
         try checkEndpoints(of: snapshot)
         return snapshot
+    }
+
+    /// The one that is equal and was there first: the endpoints of a mesh stand in few places.
+    private static func share(_ locality: Locality, _ known: inout [Locality: Locality]) -> Locality {
+        if let first = known[locality] { return first }
+        known[locality] = locality
+        return locality
     }
 
     private static func checkEndpoints(of snapshot: Snapshot) throws(CodingError) {

@@ -56,12 +56,30 @@ package struct ObjectName: Hashable, Comparable, Sendable, CustomStringConvertib
 
 /// Region and zone, for preference only. Empty text means unknown; unknown never equals a known one.
 package struct Locality: Hashable, Comparable, Sendable, CustomStringConvertible {
-    package let region: String
-    package let zone: String
+    /// One object for all endpoints that stand in one place.
+    private final class Parts: Sendable {
+        let region: String
+        let zone: String
 
-    package init(region: String, zone: String) {
-        self.region = region
-        self.zone = zone
+        init(_ region: String, _ zone: String) {
+            self.region = region
+            self.zone = zone
+        }
+    }
+
+    private let parts: Parts
+
+    package var region: String { parts.region }
+    package var zone: String { parts.zone }
+
+    package init(region: String, zone: String) { parts = Parts(region, zone) }
+
+    package static func == (left: Locality, right: Locality) -> Bool {
+        left.parts === right.parts || (left.region == right.region && left.zone == right.zone)
+    }
+    package func hash(into hasher: inout Hasher) {
+        hasher.combine(region)
+        hasher.combine(zone)
     }
 
     package static let unknown = Locality(region: "", zone: "")

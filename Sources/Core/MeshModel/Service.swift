@@ -35,7 +35,7 @@ package enum EndpointSecurity: Hashable, Sendable {
     case mesh
     case mutual
     /// Server certificate checked against these roots (PEM text).
-    case simple(roots: String)
+    indirect case simple(roots: String)
     case plain
 }
 

@@ -24,8 +24,8 @@ package struct HTTPLink: ~Copyable {
 
     /// Encrypted bytes that may wait for the socket before the session is asked for more.
     private static let outputLimit = 131_072
-    /// Wire bytes asked of a session at a time: four full TLS records.
-    private static let chunk = 65_536
+    /// Wire bytes asked of a session at a time: what one read brings is four full TLS records, and what framing it again adds.
+    private static let chunk = 5 * 16_384
 
     package var transport: Transport
     package var session: HTTPSession?

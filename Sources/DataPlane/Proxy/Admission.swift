@@ -341,7 +341,7 @@ extension Exchange {
     mutating func begin(
         _ destination: Destination, now: Instant, samplePercent: Double, random: inout RandomBits
     ) {
-        let timeout = destination.traffic.requestTimeout
+        let timeout = destination.traffic.settings.requestTimeout
         var end = timeout > .zero ? now + timeout : Instant.distantFuture
         if isGRPC, let asked = GRPCTimeout.nanoseconds(head.value(of: .grpcTimeout)) {
             end = min(end, now + .nanoseconds(asked))

@@ -79,7 +79,7 @@ extension Worker {
                 dispatches: false)
             guard let relay else { return }
             relays[relay].outside = original
-            relays[relay].deadline = reactor.now + destination.traffic.connectTimeout
+            relays[relay].deadline = reactor.now + destination.traffic.settings.connectTimeout
             dispatchRelay(relay)
         case .destination(let destination, let endpoint):
             guard destination.port.appProtocol == .auto else {

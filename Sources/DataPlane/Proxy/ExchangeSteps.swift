@@ -188,7 +188,7 @@ extension Worker {
             return Target(
                 address: address.withPort(port), serverName: [], use: isHTTP2 ? .plainHTTP2 : .plainHTTP1,
                 expectation: .anybody, context: nil, isProxy: false, isGateway: false,
-                times: exchanges[exchange].destination.map { ConnectionTimes($0.traffic) } ?? .standard)
+                times: exchanges[exchange].destination.map { ConnectionTimes($0.traffic.settings) } ?? .standard)
         case .probe: return probeTargets(exchange, configuration)
         }
     }
@@ -257,7 +257,7 @@ extension Worker {
             outbound[connection].connection.link.session?.sendTrailers(stream, exchanges[exchange].trailers)
         }
         releaseDownstream(exchange)
-        let perTry = exchanges[exchange].destination?.traffic.perTryTimeout ?? .zero
+        let perTry = exchanges[exchange].destination?.traffic.settings.perTryTimeout ?? .zero
         exchanges[exchange].tryDeadline = perTry > .zero ? now + perTry : .distantFuture
         armTimer(exchange)
         markOutbound(connection)
@@ -465,7 +465,7 @@ extension Worker {
         switch exchanges[exchange].phase {
         case .answered: if exchanges[exchange].deadline <= now { finishLate(exchange) } else { armTimer(exchange) }
         case .responding:
-            let idle = exchanges[exchange].destination?.traffic.idleTimeout ?? .zero
+            let idle = exchanges[exchange].destination?.traffic.settings.idleTimeout ?? .zero
             if idle > .zero, exchanges[exchange].lastActive + idle <= now {
                 exchanges[exchange].reason = .deadline
                 cutShort(exchange)
@@ -473,7 +473,7 @@ extension Worker {
                 armTimer(exchange)
             }
         case .waiting, .sent:
-            let idle = exchanges[exchange].destination?.traffic.idleTimeout ?? .zero
+            let idle = exchanges[exchange].destination?.traffic.settings.idleTimeout ?? .zero
             let isIdle = idle > .zero && exchanges[exchange].lastActive + idle <= now
             if exchanges[exchange].deadline <= now || isIdle {
                 answer(exchange, .deadline, dispatched: exchanges[exchange].phase == .sent)
@@ -510,7 +510,7 @@ extension HeaderBlock {
 extension Exchange {
     /// When its timer has something to look at; `distantFuture` for never.
     var nextDeadline: Instant {
-        let idle = destination?.traffic.idleTimeout ?? .zero
+        let idle = destination?.traffic.settings.idleTimeout ?? .zero
         let idleEnd = idle > .zero ? lastActive + idle : .distantFuture
         switch phase {
         case .responding: return idleEnd

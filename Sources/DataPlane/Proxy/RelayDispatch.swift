@@ -38,7 +38,7 @@ extension Worker {
         if let address = relays[relay].outside {
             return Target(
                 address: address, serverName: [], use: .plainTCP, expectation: .anybody, context: nil, isProxy: false,
-                isGateway: false, times: ConnectionTimes(relays[relay].destination.traffic))
+                isGateway: false, times: ConnectionTimes(relays[relay].destination.traffic.settings))
         }
         if case .app(let port) = relays[relay].route {
             guard let address = settings.appAddress else {
@@ -48,7 +48,7 @@ extension Worker {
             return Target(
                 address: address.withPort(port), serverName: [], use: .plainTCP, expectation: .anybody, context: nil,
                 isProxy: false, isGateway: false,
-                times: ConnectionTimes(relays[relay].destination.traffic))
+                times: ConnectionTimes(relays[relay].destination.traffic.settings))
         }
         guard let destination = configuration.table.current(relays[relay].destination) else {
             refuseRelay(relay, .noRoute)

@@ -43,7 +43,7 @@ extension Worker {
         let failed = FailedTry(
             method: .other, body: .kept, grpc: .no, cause: cause.cause, isDispatched: false, isResponseStarted: false,
             attempts: relays[relay].attempts, freeRepeats: relays[relay].freeRepeats)
-        var answer = RetryRules.judge(failed, allowed: relays[relay].destination.traffic.maximumAttempts)
+        var answer = RetryRules.judge(failed, allowed: relays[relay].destination.traffic.settings.maximumAttempts)
         if case .app = relays[relay].route { answer = .no }
         if relays[relay].outside != nil { answer = .no }
         if answer == .charged, !budgets.withdraw(relays[relay].destination, now: now) { answer = .no }

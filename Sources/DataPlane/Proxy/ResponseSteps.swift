@@ -300,7 +300,7 @@ extension Worker {
             grpc: grpc, cause: cause.cause, isDispatched: cause.isDispatched,
             isResponseStarted: exchanges[exchange].phase == .responding, attempts: exchanges[exchange].attempts,
             freeRepeats: exchanges[exchange].freeRepeats)
-        let allowed = exchanges[exchange].destination?.traffic.maximumAttempts ?? 1
+        let allowed = exchanges[exchange].destination?.traffic.settings.maximumAttempts ?? 1
         var answer = RetryRules.judge(failed, allowed: allowed)
         if case .app = reusedApp, cause.cause == .connect { answer = .no }
         if exchanges[exchange].deadline <= now { answer = .no }

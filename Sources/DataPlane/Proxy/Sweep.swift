@@ -81,7 +81,7 @@ extension Worker {
         guard inbound[handle].entry == .mesh, let destination = inbound[handle].destination else {
             return settings.headTimeout
         }
-        return destination.traffic.headersTimeout
+        return destination.traffic.settings.headersTimeout
     }
 
     /// The peer did not say in time what it wants.
@@ -166,7 +166,7 @@ extension Worker {
             switch relays[handle].phase {
             case .waiting: if relays[handle].deadline <= now { refuseRelay(handle, .deadline) }
             case .open:
-                let idle = relays[handle].destination.traffic.idleTimeout
+                let idle = relays[handle].destination.traffic.settings.idleTimeout
                 if idle > .zero, relays[handle].lastActive + idle <= now { endRelay(handle, abort: false) }
             }
         }

@@ -101,7 +101,7 @@ struct ConnectionTimes {
 extension ProxyConfiguration {
     /// The target of a candidate of this configuration's table; nil when an address cannot be dialled.
     func target(_ candidate: Candidate, _ destination: Destination, http: Bool, prefersHTTP2: Bool) -> Target? {
-        let times = ConnectionTimes(destination.traffic)
+        let times = ConnectionTimes(destination.traffic.settings)
         switch candidate.kind {
         case .endpoint(let service, let index, _):
             guard let address = endpointAddresses[service][index] else { return nil }

@@ -164,7 +164,8 @@ package struct CandidateWalk: Sendable {
     }
 
     private func isTooOld(_ choice: Destination.RemoteChoice, _ destination: Destination) -> Bool {
-        guard case .stale(let since) = choice.freshness, let maximum = destination.traffic.maximumStaleness else {
+        guard case .stale(let since) = choice.freshness, let maximum = destination.traffic.settings.maximumStaleness
+        else {
             return false
         }
         return since.advanced(bySeconds: Int64(clamping: maximum.wholeNanoseconds / 1_000_000_000)) < wall

@@ -19,6 +19,13 @@ package enum OwnRole: Hashable, Sendable {
     }
 }
 
+/// The traffic policy of a service, shared by its destinations, and by services that have the same one.
+package final class ServiceTraffic: Sendable {
+    package let settings: TrafficSettings
+
+    init(_ settings: TrafficSettings) { self.settings = settings }
+}
+
 /// One (service, port, scope) that can be routed to, with everything that a request on it needs already formatted.
 ///
 /// Immutable and shared by all workers. An exchange may keep it over a snapshot swap for its bytes; to choose a
@@ -66,18 +73,16 @@ package final class Destination: Sendable {
     package let meshName: [UInt8]
     package let namespace: [UInt8]
     /// Timeouts, retries and failover of the service.
-    package let traffic: TrafficSettings
+    package let traffic: ServiceTraffic
     /// For a sidecar that serves this service: the app's port behind it; 0 otherwise.
     package let ownTargetPort: UInt16
-    /// Scope and server name: what stays the same over snapshots.
-    let reference: [UInt8]
     /// Index into `RoutingTable.tiers`; -1 without local endpoints.
     let tiers: Int
     let remotes: [RemoteChoice]
 
     init(
         index: Int, stamp: UInt64, service: Int, serviceID: ServiceID, port: ServicePort, scope: Scope, isProbe: Bool,
-        address: ServiceAddress, traffic: TrafficSettings, ownTargetPort: UInt16, tiers: Int, remotes: [RemoteChoice]
+        address: ServiceAddress, traffic: ServiceTraffic, ownTargetPort: UInt16, tiers: Int, remotes: [RemoteChoice]
     ) {
         self.index = index
         self.stamp = stamp
@@ -95,13 +100,27 @@ package final class Destination: Sendable {
         self.ownTargetPort = ownTargetPort
         self.tiers = tiers
         self.remotes = remotes
+    }
+
+    /// What stays the same over snapshots, in an order of its own.
+    struct Reference: Comparable {
+        let tag: UInt8
+        let serverName: [UInt8]
+
+        static func < (left: Reference, right: Reference) -> Bool {
+            left.tag != right.tag
+                ? left.tag < right.tag : left.serverName.lexicographicallyPrecedes(right.serverName)
+        }
+    }
+
+    var reference: Reference {
         let tag: UInt8 =
             switch scope {
             case .clusterset: 0x63
             case .pinnedHere, .pinned: 0x70
             case .local: 0x6C
             }
-        reference = [tag] + serverName
+        return Reference(tag: tag, serverName: serverName)
     }
 
     /// True when another cluster might serve this; a sidecar then has the gateways as candidates.

@@ -55,30 +55,57 @@ package struct Health: ~Copyable {
         var inFlight: UInt32 = 0
         var limit: UInt32 = .max
         var group: Int32 = -1
+        /// Index of the endpoint's service, or -1 for a gateway, and of what it is; -2 for a (service, cluster).
+        var service: Int32 = -2
+        var index: Int32 = -1
         var endpoint: EndpointID = 0
-        var place: ProbeTarget.What?
         var ejectedUntil = Instant.zero
         var avoidedUntil = Instant.zero
         var lastHeard = Instant.zero
         var nextProbe = Instant.zero
-        var address = ""
-        var port: UInt16 = 0
+
+        var place: ProbeTarget.What? {
+            switch service {
+            case -2: nil
+            case -1: .gateway(Int(index))
+            default: .endpoint(service: Int(service), endpoint: Int(index), id: endpoint)
+            }
+        }
     }
 
     /// Endpoints of one service in one locality, or gateways of one cluster: the unit of the ejection cap.
     struct Group {
-        var members: [Int32] = []
-        var ejectAfter: UInt32
-        var ejectionTime: Duration
-        var maximumPercent: Int
-        var probeInterval: Duration
+        /// Its members are among these, which stand side by side in `endpointSlots` or `gatewaySlots`.
+        var among: Range<Int32>
+        var count: Int32 = 0
+        var isOfGateways: Bool
+        /// Index into `policies`.
+        var policy: Int32
+    }
+
+    /// What a service's TrafficPolicy says of health; shared by those who have the same one.
+    struct Policy: Hashable {
+        let ejectAfter: UInt32
+        let ejectionTime: Duration
+        let maximumPercent: Int
+        let probeInterval: Duration
+
+        init(_ traffic: TrafficSettings) {
+            ejectAfter = UInt32(clamping: max(traffic.ejectAfter, 0))
+            ejectionTime = traffic.ejectionTime
+            maximumPercent = min(max(traffic.maximumEjectionPercent, 0), 100)
+            probeInterval = max(traffic.probeInterval, .milliseconds(10))
+        }
     }
 
     private let probesIdle: Bool
     private(set) var stamp: UInt64 = 0
     private(set) var targets: [Target] = []
+    /// What each target is known by, as long as `targets`: the address, with a port where that is its own.
+    private var addresses: [String] = []
     private var free: [Int32] = []
     private var groups: [Group] = []
+    private var policies: [Policy] = []
     private var endpointSlots: [Int32] = []
     private var gatewaySlots: [Int32] = []
     private var pathSlots: [Int32] = []
@@ -234,13 +261,17 @@ package struct Health: ~Copyable {
     /// A target whose address changed is a new one.
     package mutating func reconcile(with table: RoutingTable, now: Instant) {
         stamp = table.stamp
-        groups.removeAll(keepingCapacity: true)
+        groups.removeAll()
+        policies.removeAll()
+        let most = (table.endpointBase.last ?? 0) + table.gateways.count + table.paths.count
+        targets.reserveCapacity(most)
+        addresses.reserveCapacity(most)
         var seen = [Bool](repeating: false, count: targets.count)
         reconcileEndpoints(table, now, &seen)
         reconcileGateways(table, now, &seen)
         pathSlots.removeAll(keepingCapacity: true)
         for path in table.paths {
-            let slot = claim(slotOfPath[path], "", 0, &seen)
+            let slot = claim(slotOfPath[path], "", &seen)
             slotOfPath[path] = slot
             pathSlots.append(slot)
         }
@@ -253,10 +284,14 @@ package struct Health: ~Copyable {
 
     private mutating func reconcileEndpoints(_ table: RoutingTable, _ now: Instant, _ seen: inout [Bool]) {
         endpointSlots.removeAll(keepingCapacity: true)
+        endpointSlots.reserveCapacity(table.endpointBase.last ?? 0)
+        slotOfEndpoint.reserveCapacity(table.endpointBase.last ?? 0)
         for (serviceIndex, service) in table.snapshot.services.enumerated() {
             var groupOf: [Locality: Int32] = [:]
+            let base = Int32(endpointSlots.count)
+            let among = base..<base + Int32(service.endpoints.count)
             for (index, endpoint) in service.endpoints.enumerated() {
-                let slot = claim(slotOfEndpoint[endpoint.id], endpoint.address, 0, &seen)
+                let slot = claim(slotOfEndpoint[endpoint.id], endpoint.address, &seen)
                 let position = Int(slot)
                 if targets[position].place == nil {
                     // A gateway finds out for itself about what the feed holds unhealthy; a sidecar leaves it out.
@@ -265,9 +300,10 @@ package struct Health: ~Copyable {
                 }
                 slotOfEndpoint[endpoint.id] = slot
                 targets[position].endpoint = endpoint.id
-                targets[position].place = .endpoint(service: serviceIndex, endpoint: index, id: endpoint.id)
+                targets[position].service = Int32(serviceIndex)
+                targets[position].index = Int32(index)
                 targets[position].limit = UInt32(clamping: max(service.traffic.maximumRequestsPerEndpoint, 1))
-                join(slot, groupOf[endpoint.locality] ?? addGroup(service.traffic))
+                join(slot, groupOf[endpoint.locality] ?? addGroup(service.traffic, among, isOfGateways: false))
                 groupOf[endpoint.locality] = targets[position].group
                 endpointSlots.append(slot)
             }
@@ -277,36 +313,36 @@ package struct Health: ~Copyable {
     private mutating func reconcileGateways(_ table: RoutingTable, _ now: Instant, _ seen: inout [Bool]) {
         gatewaySlots.removeAll(keepingCapacity: true)
         var groupOf: [Int: Int32] = [:]
+        let among = 0..<Int32(table.gateways.count)
         for (index, gateway) in table.gateways.enumerated() {
             let cluster = gateway.member < 0 ? table.snapshot.cluster : table.snapshot.members[gateway.member].cluster
             let name = "\(cluster)/\(gateway.address.name)"
-            let slot = claim(slotOfGateway[name], gateway.address.address, gateway.address.port, &seen)
+            let slot = claim(slotOfGateway[name], "\(gateway.address.address) \(gateway.address.port)", &seen)
             slotOfGateway[name] = slot
             targets[Int(slot)].isGateway = true
-            targets[Int(slot)].place = .gateway(index)
-            join(slot, groupOf[gateway.member] ?? addGroup(TrafficSettings()))
+            targets[Int(slot)].service = -1
+            targets[Int(slot)].index = Int32(index)
+            join(slot, groupOf[gateway.member] ?? addGroup(TrafficSettings(), among, isOfGateways: true))
             groupOf[gateway.member] = targets[Int(slot)].group
             gatewaySlots.append(slot)
         }
     }
 
-    private mutating func addGroup(_ traffic: TrafficSettings) -> Int32 {
-        groups.append(
-            Group(
-                ejectAfter: UInt32(clamping: max(traffic.ejectAfter, 0)), ejectionTime: traffic.ejectionTime,
-                maximumPercent: min(max(traffic.maximumEjectionPercent, 0), 100),
-                probeInterval: max(traffic.probeInterval, .milliseconds(10))))
+    private mutating func addGroup(_ traffic: TrafficSettings, _ among: Range<Int32>, isOfGateways: Bool) -> Int32 {
+        let policy = Policy(traffic)
+        if policies.last != policy { policies.append(policy) }
+        groups.append(Group(among: among, isOfGateways: isOfGateways, policy: Int32(policies.count - 1)))
         return Int32(groups.count - 1)
     }
 
     private mutating func join(_ slot: Int32, _ group: Int32) {
-        groups[Int(group)].members.append(slot)
+        groups[Int(group)].count += 1
         targets[Int(slot)].group = group
     }
 
     /// The known slot when its address is the same, else a fresh one.
-    private mutating func claim(_ known: Int32?, _ address: String, _ port: UInt16, _ seen: inout [Bool]) -> Int32 {
-        if let known, targets[Int(known)].address == address, targets[Int(known)].port == port, !seen[Int(known)] {
+    private mutating func claim(_ known: Int32?, _ address: String, _ seen: inout [Bool]) -> Int32 {
+        if let known, addresses[Int(known)] == address, !seen[Int(known)] {
             seen[Int(known)] = true
             return known
         }
@@ -316,14 +352,14 @@ package struct Health: ~Copyable {
         } else {
             slot = Int32(targets.count)
             targets.append(Target())
+            addresses.append("")
             seen.append(false)
         }
         let generation = targets[Int(slot)].generation &+ 1
         targets[Int(slot)] = Target()
         targets[Int(slot)].generation = generation
         targets[Int(slot)].isUsed = true
-        targets[Int(slot)].address = address
-        targets[Int(slot)].port = port
+        addresses[Int(slot)] = address
         seen[Int(slot)] = true
         return slot
     }
@@ -332,6 +368,7 @@ package struct Health: ~Copyable {
         let generation = targets[slot].generation &+ 1
         targets[slot] = Target()
         targets[slot].generation = generation
+        addresses[slot] = ""
         free.append(Int32(slot))
     }
 
@@ -340,16 +377,21 @@ package struct Health: ~Copyable {
     private mutating func countFailure(_ slot: Int, _ now: Instant) -> Bool {
         targets[slot].consecutive &+= 1
         guard targets[slot].group >= 0 else { return false }
-        let group = groups[Int(targets[slot].group)]
-        guard group.ejectAfter > 0, targets[slot].consecutive >= group.ejectAfter, targets[slot].ejectedUntil <= now
+        let number = targets[slot].group
+        let group = groups[Int(number)]
+        let policy = policies[Int(group.policy)]
+        guard policy.ejectAfter > 0, targets[slot].consecutive >= policy.ejectAfter, targets[slot].ejectedUntil <= now
         else { return false }
         var ejected = 1
-        for member in group.members where targets[Int(member)].ejectedUntil > now { ejected += 1 }
-        guard ejected * 100 <= group.members.count * group.maximumPercent else { return false }
+        for position in group.among {
+            let member = Int(group.isOfGateways ? gatewaySlots[Int(position)] : endpointSlots[Int(position)])
+            if targets[member].group == number, targets[member].ejectedUntil > now { ejected += 1 }
+        }
+        guard ejected * 100 <= Int(group.count) * policy.maximumPercent else { return false }
         settle(slot, now)
         targets[slot].consecutive = 0
         targets[slot].ejections = min(targets[slot].ejections + 1, Self.maximumEjections)
-        targets[slot].ejectedUntil = now + group.ejectionTime * Int(targets[slot].ejections)
+        targets[slot].ejectedUntil = now + policy.ejectionTime * Int(targets[slot].ejections)
         ejectionCount &+= 1
         return true
     }
@@ -357,7 +399,7 @@ package struct Health: ~Copyable {
     /// n starts anew when a target has served as long as its last ejection took.
     private mutating func settle(_ slot: Int, _ now: Instant) {
         guard targets[slot].ejections > 0, targets[slot].group >= 0 else { return }
-        let time = groups[Int(targets[slot].group)].ejectionTime * Int(targets[slot].ejections)
+        let time = policy(slot).ejectionTime * Int(targets[slot].ejections)
         if targets[slot].ejectedUntil + time <= now { targets[slot].ejections = 0 }
     }
 
@@ -367,8 +409,11 @@ package struct Health: ~Copyable {
     }
 
     private func probeInterval(_ slot: Int) -> Duration {
-        targets[slot].group >= 0 ? groups[Int(targets[slot].group)].probeInterval : .seconds(1)
+        targets[slot].group >= 0 ? policy(slot).probeInterval : .seconds(1)
     }
+
+    /// Of a target that has a group.
+    private func policy(_ slot: Int) -> Policy { policies[Int(groups[Int(targets[slot].group)].policy)] }
 
     private func contains(_ handle: HealthHandle) -> Bool {
         handle.slot >= 0 && Int(handle.slot) < targets.count

@@ -37,6 +37,19 @@ package final class RoutingTable: Sendable {
         let portless: Int
     }
 
+    /// What the address means that a captured connection was dialled to.
+    struct Capture: Sendable {
+        let destination: Int32
+        let endpoint: EndpointID?
+    }
+
+    /// Where a local endpoint stands in the snapshot.
+    struct EndpointPlace: Sendable {
+        let id: EndpointID
+        let service: Int32
+        let endpoint: Int32
+    }
+
     /// The limits of one service that act here, with the cells that count them.
     package let limits: [[LimitBinding]]
     package let snapshot: Snapshot
@@ -59,16 +72,18 @@ package final class RoutingTable: Sendable {
     /// First endpoint of each service in the dense numbering, one more entry than services.
     let endpointBase: [Int]
     private let serverNames: ByteTable
-    private let references: ByteTable
+    /// Positions in `destinations`, by reference.
+    private let references: [Int32]
     private let hosts: ByteTable
     private let hostEntries: [HostEntry]
     private let captureKeys: ByteTable
-    private let captures: [(destination: Int, endpoint: EndpointID?)]
+    private let captures: [Capture]
     private let outsideIndex: Int
     /// A destination of each service port by the port of this sidecar's app that it leads to.
     private let appPorts: [UInt16: [Destination]]
     private let memberDomains: ByteTable
-    private let endpointPlaces: [EndpointID: (service: Int, endpoint: Int)]
+    /// By ID.
+    private let endpointPlaces: [EndpointPlace]
     /// One bit per (service, member): is the service exported to it.
     private let exportBits: [UInt64]
     private let exportStride: Int
@@ -92,21 +107,18 @@ package final class RoutingTable: Sendable {
         }
         endpointBase = builder.endpointBase
         serverNames = ByteTable(builder.serverNames)
-        references = ByteTable(builder.references)
+        references = builder.references
         hosts = ByteTable(builder.hosts)
         hostEntries = builder.hostEntries
         captureKeys = ByteTable(builder.captureKeys)
-        captures = builder.captures
+        // Copied: what was appended one by one has room for twice as many.
+        captures = builder.captures.map { $0 }
         outsideIndex = builder.outside
         appPorts = builder.appPorts
         memberDomains = ByteTable(snapshot.members.enumerated().map { ($0.element.trustDomain.bytes, $0.offset) })
         exportStride = (snapshot.members.count + 63) / 64
         exportBits = TableBuilder.exportBits(snapshot, stride: exportStride)
-        var places: [EndpointID: (service: Int, endpoint: Int)] = [:]
-        for (service, entry) in snapshot.services.enumerated() {
-            for (endpoint, value) in entry.endpoints.enumerated() { places[value.id] = (service, endpoint) }
-        }
-        endpointPlaces = places
+        endpointPlaces = builder.endpointPlaces
         if case .gateway(let name, _) = ownRole {
             hopName = snapshot.cluster.bytes + [0x2F] + name.bytes
         } else {
@@ -159,8 +171,27 @@ package final class RoutingTable: Sendable {
     /// The same destination in this table; nil when it is gone. For exchanges that live over a snapshot swap.
     package func current(_ destination: Destination) -> Destination? {
         if destination.stamp == stamp { return destination }
-        guard let index = references.value(for: destination.reference) else { return nil }
-        return destinations[index]
+        if let found = find(destination.reference) { return found }
+        // A service that has been exported since goes by its mesh name now.
+        guard case .local = destination.scope, destination.service >= 0 else { return nil }
+        let name = destination.address.name
+        let exported = ServiceAddress(
+            name: MeshName(service: name.service, namespace: name.namespace, scope: .clusterset),
+            port: destination.address.port)
+        return find(
+            Destination.Reference(tag: destination.reference.tag, serverName: Array(exported.serverName.utf8)))
+    }
+
+    private func find(_ reference: Destination.Reference) -> Destination? {
+        var low = 0
+        var high = references.count
+        while low < high {
+            let middle = (low + high) / 2
+            if destinations[Int(references[middle])].reference < reference { low = middle + 1 } else { high = middle }
+        }
+        guard low < references.count else { return nil }
+        let found = destinations[Int(references[low])]
+        return found.reference == reference ? found : nil
     }
 
     /// What an app's host means, `host` or `host:port` in any case; `namespace` is the caller's own, for one-label names.
@@ -188,7 +219,7 @@ package final class RoutingTable: Sendable {
     /// What an app meant that dialled `address` (four or sixteen bytes): a sidecar's question for captured connections.
     package func captured(address: [UInt8], port: UInt16) -> CaptureMatch {
         if let index = captureKeys.value(for: Self.captureKey(address, port)) {
-            return .destination(destinations[captures[index].destination], endpoint: captures[index].endpoint)
+            return .destination(destinations[Int(captures[index].destination)], endpoint: captures[index].endpoint)
         }
         return VirtualAddress.isVirtual(address) ? .unknown : .outside
     }
@@ -200,7 +231,16 @@ package final class RoutingTable: Sendable {
     package var outside: Destination? { outsideIndex < 0 ? nil : destinations[outsideIndex] }
 
     /// Where an endpoint stands in this snapshot.
-    package func endpoint(_ id: EndpointID) -> (service: Int, endpoint: Int)? { endpointPlaces[id] }
+    package func endpoint(_ id: EndpointID) -> (service: Int, endpoint: Int)? {
+        var low = 0
+        var high = endpointPlaces.count
+        while low < high {
+            let middle = (low + high) / 2
+            if endpointPlaces[middle].id < id { low = middle + 1 } else { high = middle }
+        }
+        guard low < endpointPlaces.count, endpointPlaces[low].id == id else { return nil }
+        return (Int(endpointPlaces[low].service), Int(endpointPlaces[low].endpoint))
+    }
 
     /// True when the destination's service is exported to the member of `domain`; the own domain always sees it.
     package func isVisible(_ destination: Destination, to domain: TrustDomain) -> Bool {

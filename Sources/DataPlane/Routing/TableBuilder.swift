@@ -41,16 +41,17 @@ struct TableBuilder {
     private(set) var pathBases: [Int] = []
     private(set) var endpointBase: [Int] = []
     private(set) var serverNames: [(key: [UInt8], value: Int)] = []
-    private(set) var references: [(key: [UInt8], value: Int)] = []
     private(set) var hosts: [(key: [UInt8], value: Int)] = []
     private(set) var hostEntries: [RoutingTable.HostEntry] = []
     private(set) var captureKeys: [(key: [UInt8], value: Int)] = []
-    private(set) var captures: [(destination: Int, endpoint: EndpointID?)] = []
+    private(set) var captures: [RoutingTable.Capture] = []
     /// What the app of a sidecar's own workload serves, by its port.
     private(set) var appPorts: [UInt16: [Destination]] = [:]
     /// Index of what is not the mesh's, in a sidecar's `destinations`; -1 in a gateway's.
     private(set) var outside = -1
     private var memberIndex: [ClusterID: Int] = [:]
+    /// That of the service before: most have the same.
+    private var traffic = ServiceTraffic(TrafficSettings())
 
     init(_ snapshot: Snapshot, ownRole: OwnRole) {
         self.snapshot = snapshot
@@ -82,7 +83,28 @@ struct TableBuilder {
         endpointBase.append(base)
         pathBases.append(paths.count)
         if ownRole.isGateway { addProbes() } else { addOutside() }
-        for destination in destinations { references.append((destination.reference, destination.index)) }
+    }
+
+    /// Positions in `destinations`, by reference; of those with the same one the first stands first.
+    var references: [Int32] {
+        destinations.indices.sorted { left, right in
+            let (first, second) = (destinations[left].reference, destinations[right].reference)
+            return first == second ? left < right : first < second
+        }.map { Int32($0) }
+    }
+
+    /// All local endpoints by ID.
+    var endpointPlaces: [RoutingTable.EndpointPlace] {
+        var places: [RoutingTable.EndpointPlace] = []
+        places.reserveCapacity(endpointBase.last ?? 0)
+        for (service, entry) in snapshot.services.enumerated() {
+            for (index, endpoint) in entry.endpoints.enumerated() {
+                places.append(
+                    RoutingTable.EndpointPlace(id: endpoint.id, service: Int32(service), endpoint: Int32(index)))
+            }
+        }
+        places.sort { $0.id < $1.id }
+        return places
     }
 
     static func exportBits(_ snapshot: Snapshot, stride: Int) -> [UInt64] {
@@ -131,6 +153,7 @@ struct TableBuilder {
         }
         let isClusterset = service.meshName.scope == .clusterset
         let own = ownEndpoint(of: service)
+        if service.traffic != traffic.settings { traffic = ServiceTraffic(service.traffic) }
         var found = Found()
         for declared in ports {
             let port = Self.agreed(declared, service)
@@ -146,7 +169,7 @@ struct TableBuilder {
                     scope: scope, isProbe: false,
                     address: ServiceAddress(
                         name: MeshName(service: service.name.name, namespace: service.name.namespace, scope: name),
-                        port: port.port), traffic: service.traffic, ownTargetPort: target, tiers: tiers,
+                        port: port.port), traffic: traffic, ownTargetPort: target, tiers: tiers,
                     remotes: remotes)
             }
             if isClusterset {
@@ -168,14 +191,14 @@ struct TableBuilder {
                 found.pinned[member, default: []].append(.init(number: port.port, destination: entry))
             }
             if service.isLocal, !ownRole.isGateway {
-                let entry = append(make(.local, .local, local, []), servedHere: own != nil)
-                if isClusterset {
-                    // On the wire the service goes by its mesh name, whatever the app called it.
-                    let named = append(make(.local, .clusterset, local, []), servedHere: false)
-                    found.local.append(.init(number: port.port, destination: named))
-                } else {
-                    found.local.append(.init(number: port.port, destination: entry))
+                // On the wire an exported service goes by its mesh name, whatever the app called it; by its local one it is
+                // found where it is served.
+                var entry = -1
+                if own != nil || !isClusterset {
+                    entry = append(make(.local, .local, local, []), servedHere: own != nil)
                 }
+                if isClusterset { entry = append(make(.local, .clusterset, local, []), servedHere: false) }
+                found.local.append(.init(number: port.port, destination: entry))
             }
         }
         if !ownRole.isGateway {
@@ -217,6 +240,7 @@ struct TableBuilder {
             parts[sameZone ? 0 : sameRegion ? 1 : 2].append(index)
         }
         var choices: [LocalTiers.Choice] = []
+        choices.reserveCapacity(parts.reduce(0) { $0 + $1.count })
         for part in parts {
             var sum: UInt64 = 0
             for index in part {
@@ -271,6 +295,7 @@ struct TableBuilder {
         for (member, value) in snapshot.members.enumerated() where value.freshness != .gone {
             clusters.append((value.cluster, member))
         }
+        let standard = ServiceTraffic(TrafficSettings())
         for (cluster, member) in clusters {
             let address = ServiceAddress.probe(of: cluster)
             let choice = Destination.RemoteChoice(
@@ -280,7 +305,7 @@ struct TableBuilder {
                     index: destinations.count, stamp: stamp, service: -1, serviceID: 0,
                     port: ServicePort(name: "http", port: address.port, appProtocol: .http),
                     scope: member < 0 ? .pinnedHere : .pinned(member: member), isProbe: true, address: address,
-                    traffic: TrafficSettings(), ownTargetPort: 0, tiers: -1, remotes: member < 0 ? [] : [choice]),
+                    traffic: standard, ownTargetPort: 0, tiers: -1, remotes: member < 0 ? [] : [choice]),
                 servedHere: false)
         }
     }
@@ -298,7 +323,7 @@ struct TableBuilder {
                     cluster == snapshot.cluster ? found.here : memberIndex[cluster].flatMap { found.pinned[$0] } ?? []
             }
             for port in ports {
-                captures.append((port.destination, nil))
+                captures.append(RoutingTable.Capture(destination: Int32(port.destination), endpoint: nil))
                 for bytes in [address.v4, address.v6] {
                     captureKeys.append((RoutingTable.captureKey(bytes, port.number), captures.count - 1))
                 }
@@ -309,7 +334,7 @@ struct TableBuilder {
             guard case .mesh = endpoint.security, let bytes = Self.bytes(endpoint.address) else { continue }
             for port in ports {
                 guard let target = endpoint.targetPorts[port.number] else { continue }
-                captures.append((port.destination, endpoint.id))
+                captures.append(RoutingTable.Capture(destination: Int32(port.destination), endpoint: endpoint.id))
                 captureKeys.append((RoutingTable.captureKey(bytes, target), captures.count - 1))
             }
         }
@@ -333,8 +358,8 @@ struct TableBuilder {
                 index: destinations.count, stamp: stamp, service: -1, serviceID: 0,
                 port: ServicePort(name: "", port: 0, appProtocol: .tcp), scope: .local, isProbe: false,
                 address: ServiceAddress(
-                    name: MeshName(service: service, namespace: namespace, scope: .local), port: 0), traffic: traffic,
-                ownTargetPort: 0, tiers: -1, remotes: []), servedHere: false)
+                    name: MeshName(service: service, namespace: namespace, scope: .local), port: 0),
+                traffic: ServiceTraffic(traffic), ownTargetPort: 0, tiers: -1, remotes: []), servedHere: false)
     }
 
     private mutating func addHosts(_ service: Service, _ found: Found, plainNames: Bool) {

@@ -279,7 +279,7 @@ struct HTTP2Inbox: ~Copyable {
     mutating func portion(_ id: StreamID, _ room: Int) -> Portion {
         guard !isDead, let stream = unsafe streams.find(id) else { return .later }
         // SAFETY: see endHead.
-        let count = unsafe min(stream.pointee.queue.count, room)
+        let count = unsafe min(stream.pointee.queue.count, min(room, roomInRecord))
         let flags = unsafe stream.pointee.flags
         if flags.contains(.sendEnded), unsafe count == stream.pointee.queue.count {
             return flags.contains(.hasTrailers) ? .beforeTrailers(count) : .last(count)
@@ -290,6 +290,16 @@ struct HTTP2Inbox: ~Copyable {
         }
         return .bytes(count)
     }
+
+    /// Where the next frame should end, so that it fills the TLS record that it stands in and needs no other: the output is
+    /// cut into records from its start. A record with hardly any room left is not worth a frame.
+    private var roomInRecord: Int {
+        let left = Self.recordSize - output.count % Self.recordSize - Self.frameHeader
+        return left >= Self.recordSize / 8 ? left : left + Self.recordSize
+    }
+
+    private static let recordSize = 16_384
+    private static let frameHeader = 9
 
     enum Written { case done, full, gone }
 
