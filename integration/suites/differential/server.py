@@ -1,5 +1,5 @@
 #!/usr/bin/python3
-"""server.py PORT LOG: Python's own http.server; a line of LOG for each request: trace, method, host, target, length."""
+"""server.py PORT LOG: Python's own http.server; a line of LOG for each request: trace, method, host, target, length, cookie."""
 import http.server
 import sys
 
@@ -26,7 +26,7 @@ class Handler(http.server.BaseHTTPRequestHandler):
             length = len(self.rfile.read(int(self.headers.get("content-length", 0))))
         # http.server takes "//a" for "/a" in `path`; the request line is what came.
         target = self.requestline.split(" ")[1]
-        LOG.write("\t".join([self.headers.get("traceparent", "-"), self.command, self.headers.get("host", "-"), target, str(length)]) + "\n")
+        LOG.write("\t".join([self.headers.get("traceparent", "-"), self.command, self.headers.get("host", "-"), target, str(length), "; ".join(self.headers.get_all("cookie", []))]) + "\n")
         self.send_response(200)
         self.send_header("content-length", "0")
         self.end_headers()
