@@ -113,9 +113,13 @@ struct World {
             generation: generation, limits: nil)
     }
 
-    func gateway(of cluster: String, _ snapshot: Snapshot, at address: SocketAddress) throws -> Node {
+    func gateway(
+        of cluster: String, _ snapshot: Snapshot, at address: SocketAddress,
+        change: (inout WorkerSettings) -> Void = { _ in }
+    ) throws -> Node {
         var settings = WorkerSettings(isGateway: true, entries: [.mesh], logFormat: .text, sampleSeed: 1)
         settings.grace = .milliseconds(1)
+        change(&settings)
         return try Node(
             settings, listening: [address], gatewayConfiguration(of: cluster, snapshot, trust: trust, generation: 1))
     }
