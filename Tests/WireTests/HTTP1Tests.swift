@@ -158,7 +158,8 @@ private func ask(
     static let hostileBodies: [String] = [
         "3\nabc\r\n0\r\n\r\n", "3\r\nabc\n0\r\n\r\n", "3\r\nabcd\r\n0\r\n\r\n", "3\r\nab\r\n0\r\n\r\n", "\r\n", "g\r\n",
         "-1\r\n", "+3\r\nabc\r\n", "0x3\r\nabc\r\n", " 3\r\nabc\r\n", "3 \r\nabc\r\n", "3;a\0\r\nabc\r\n",
-        "3;\r\nabc\r\n", "3;;a\r\nabc\r\n", "3;a=\r\nabc\r\n", "3;a=\"b\r\nabc\r\n", "3;a b\r\nabc\r\n", "3;=b\r\nabc\r\n",
+        "3;\r\nabc\r\n", "3;;a\r\nabc\r\n", "3;a=\r\nabc\r\n", "3;a=\"b\r\nabc\r\n", "3;a b\r\nabc\r\n",
+        "3;=b\r\nabc\r\n",
         "3;a=\"b\\\"\r\nabc\r\n", "3;a=\"b\"c\r\nabc\r\n", "3;a \r\nabc\r\n",
         "3;a=\rb\r\nabc\r\n", "ffffffffffffffff\r\n", "3;" + String(repeating: "x", count: 300) + "\r\nabc\r\n",
         "0\r\nX : y\r\n\r\n", "0\r\n x\r\n\r\n", "0\r\nx: y\n\r\n", "0\r\nx: \0\r\n\r\n", "0\r\n: y\r\n\r\n", "0\n\r\n",
