@@ -1,4 +1,5 @@
 import Glibc
+import Identity
 import Link
 import MeshModel
 import MeshTestKit
@@ -193,7 +194,6 @@ import Wire
 
     // MARK: Swaps
 
-    /// Every tenth one brings a new SVID, so that connections are made anew, too.
     /// Sockets at the addresses of this test alone, both ends of each connection; those of other tests open and close beside it.
     private func openSockets(_ direct: Direct) throws -> Int {
         // SAFETY: the stream is used before it is closed, the line within its own length.
@@ -215,6 +215,8 @@ import Wire
         return count
     }
 
+    /// Snapshots change each time, SVIDs too, and bundles in the order of a rotation: a second root is trusted beside the first,
+    /// signs, does not any more, and goes. A neighbour's bundle changes besides.
     @Test func aThousandConfigurationsUnderLoadCostNoRequestAndLeaveNothing() throws {
         let direct = try Direct(.http2, app: .http2)
         let client = try direct.client(.http2)
@@ -222,12 +224,30 @@ import Wire
         var generation: UInt32 = 1
         var sockets = 0
         var given: [Remembered] = []
+        let world = direct.world
+        let second = try CertificateMint("east.mesh", now: world.stage.wall)
+        let both = TrustBundle(
+            trustDomain: second.trustDomain, roots: [world.east.certificate.der, second.certificate.der],
+            revokedSerials: [])
+        let others = try [world.west, CertificateMint("west.mesh", now: world.stage.wall)].map { $0.bundle() }
+        var trust = world.trust
+        var signer = world.east
+        var changes: UInt64 = 1
         for round in 0..<1_000 {
             if round % 10 == 0 { generation += 1 }
+            if round % 5 == 0 {
+                changes += 1
+                let step = Int(changes % 4)
+                signer = step == 2 ? second : world.east
+                let east = step == 0 ? world.east.bundle() : both
+                trust = try TrustStore([east, others[Int(changes / 4) % 2]], generation: changes)
+                generation += 1
+            }
             let pending = (0..<3).map { client.open(get("api.shop", "/\(round)/\($0)")) }
             direct.stage.turn(milliseconds: 0)
             for (node, name) in [(direct.api, "api-0"), (direct.web, "web-0")] {
-                let fresh = try direct.world.configuration(name, direct.snapshot, generation: generation)
+                let fresh = try world.configuration(
+                    name, direct.snapshot, generation: generation, trust: trust, mint: signer)
                 given.append(Remembered(fresh))
                 node.mailbox.post(.configure(fresh))
             }

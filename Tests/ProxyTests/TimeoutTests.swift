@@ -69,6 +69,26 @@ import Wire
         _ = full
     }
 
+    /// There is one app behind a sidecar: dialling it again would make its callers wait once more.
+    @Test func connectToTheOwnApp() throws {
+        let world = try World()
+        let apiAddress = try Loopback.next(port: 15_006)
+        let app = try Loopback.next(port: 8_080)
+        let full = try FullListener(app)
+        var snapshot = Snapshot("east")
+        snapshot.add("api", at: [apiAddress], target: app.port)
+        let api = try world.sidecar("api-0", at: apiAddress, snapshot, app: app)
+        let clock = try Clock(api)
+        let line = try world.dial(apiAddress, as: world.workload("web"), "80.api.shop.svc.cluster.local")
+        #expect(world.stage.run { line.link?.session?.canOpenStream == true })
+        let message = line.open(get("api.shop.svc.cluster.local:80"))
+        #expect(world.stage.run { (try? api.report().exchanges) == 1 })
+        try clock.pass(standard.connectTimeout + moment)
+        #expect(world.stage.run { message.isOver })
+        #expect(message.status == "503" && message.error == "connect_timeout; dispatched=0", "\(message.fields)")
+        _ = full
+    }
+
     @Test func handshake() throws {
         let world = try World()
         let address = try Loopback.next(port: 15_006)

@@ -42,8 +42,8 @@ struct World {
     }
 
     /// An SVID of the domain that the ID names.
-    func svid(_ id: String) throws -> SVID {
-        let mint = id.hasPrefix("spiffe://east.mesh/") ? east : west
+    func svid(_ id: String, by other: CertificateMint? = nil) throws -> SVID {
+        let mint = other ?? (id.hasPrefix("spiffe://east.mesh/") ? east : west)
         return try mint.svid(id) {
             $0.notBefore = wall.advanced(bySeconds: -60)
             $0.notAfter = wall.advanced(bySeconds: 86_400)
@@ -103,19 +103,25 @@ struct World {
             configuration(workload, of: cluster, snapshot, id: id, generation: generation))
     }
 
+    /// `trust` and `mint`: other bundles than the world's, another root of its domain to sign the SVID.
     func configuration(
         _ workload: String, of cluster: String = "east", _ snapshot: Snapshot, id: String? = nil,
-        generation: UInt32 = 1
+        generation: UInt32 = 1, trust: TrustStore? = nil, mint: CertificateMint? = nil
     ) throws -> ProxyConfiguration {
-        try ProxyConfiguration(
-            snapshot: snapshot, ownRole: .sidecar(workload: object(workload), locality: .unknown), trust: trust,
-            svid: self.workload(id ?? workload.split(separator: "-").first.map(String.init) ?? workload, of: cluster),
+        let name = id ?? workload.split(separator: "-").first.map(String.init) ?? workload
+        return try ProxyConfiguration(
+            snapshot: snapshot, ownRole: .sidecar(workload: object(workload), locality: .unknown),
+            trust: trust ?? self.trust, svid: svid("spiffe://\(cluster).mesh/ns/shop/sa/\(name)", by: mint),
             generation: generation, limits: nil)
     }
 
-    func gateway(of cluster: String, _ snapshot: Snapshot, at address: SocketAddress) throws -> Node {
+    func gateway(
+        of cluster: String, _ snapshot: Snapshot, at address: SocketAddress,
+        change: (inout WorkerSettings) -> Void = { _ in }
+    ) throws -> Node {
         var settings = WorkerSettings(isGateway: true, entries: [.mesh], logFormat: .text, sampleSeed: 1)
         settings.grace = .milliseconds(1)
+        change(&settings)
         return try Node(
             settings, listening: [address], gatewayConfiguration(of: cluster, snapshot, trust: trust, generation: 1))
     }

@@ -158,6 +158,9 @@ private func ask(
     static let hostileBodies: [String] = [
         "3\nabc\r\n0\r\n\r\n", "3\r\nabc\n0\r\n\r\n", "3\r\nabcd\r\n0\r\n\r\n", "3\r\nab\r\n0\r\n\r\n", "\r\n", "g\r\n",
         "-1\r\n", "+3\r\nabc\r\n", "0x3\r\nabc\r\n", " 3\r\nabc\r\n", "3 \r\nabc\r\n", "3;a\0\r\nabc\r\n",
+        "3;\r\nabc\r\n", "3;;a\r\nabc\r\n", "3;a=\r\nabc\r\n", "3;a=\"b\r\nabc\r\n", "3;a b\r\nabc\r\n",
+        "3;=b\r\nabc\r\n",
+        "3;a=\"b\\\"\r\nabc\r\n", "3;a=\"b\"c\r\nabc\r\n", "3;a \r\nabc\r\n",
         "3;a=\rb\r\nabc\r\n", "ffffffffffffffff\r\n", "3;" + String(repeating: "x", count: 300) + "\r\nabc\r\n",
         "0\r\nX : y\r\n\r\n", "0\r\n x\r\n\r\n", "0\r\nx: y\n\r\n", "0\r\nx: \0\r\n\r\n", "0\r\n: y\r\n\r\n", "0\n\r\n",
         "0\r\n" + String(repeating: "x: y\r\n", count: 200) + "\r\n",
@@ -177,7 +180,7 @@ private func ask(
 
     @Test func chunksAndTrailersAreTakenApart() {
         let text =
-            "POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: cHunked\r\n\r\n5;x=\"y\"\r\nhello\r\n00A\r\n0123456789\r\n0\r\n"
+            "POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: cHunked\r\n\r\n5;x=\"y\" ; z;a\t=\tb;c=\"\\\";\"\r\nhello\r\n00A\r\n0123456789\r\n0\r\n"
             + "X-Sum: 7\r\nContent-Length: 3\r\nHost: b\r\nTransfer_Encoding: x\r\n\r\n"
         for pieces in [1, 3, 1_000] {
             let result = serve(text, pieces: pieces)

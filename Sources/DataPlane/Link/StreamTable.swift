@@ -60,6 +60,12 @@ package struct StreamTable: ~Copyable {
         return owners
     }
 
+    /// One of the owners; `none` when there are none.
+    package var first: Handle {
+        for slot in slots where slot.stream != 0 { return slot.owner }
+        return .none
+    }
+
     private func find(_ stream: StreamID) -> Int? {
         guard count > 0, stream != 0 else { return nil }
         let mask = slots.count - 1

@@ -26,6 +26,9 @@ package struct CallerShares {
     /// nobody waits longer for another one's burst.
     package static let perTurn = 64
 
+    /// Requests read of one peer in one turn whose connections carry many callers: those have `perTurn` each.
+    package static let perSharedTurn = 512
+
     private var numbers: [SPIFFEID: Int] = [:]
     private var entries: [Entry] = []
     private var free: [Int] = []
@@ -106,9 +109,9 @@ package struct CallerShares {
     // MARK: Turns
 
     /// False: the caller had its part of this turn, and there are others.
-    package func hasTurn(_ account: Account, turn: UInt64) -> Bool {
+    package func hasTurn(_ account: Account, turn: UInt64, of part: Int = CallerShares.perTurn) -> Bool {
         guard !account.isNone, numbers.count > 1, entries[account.number].turn == turn else { return true }
-        return entries[account.number].taken < Self.perTurn
+        return entries[account.number].taken < part
     }
 
     /// Counts one request of `turn`.

@@ -55,7 +55,7 @@ extension Worker {
         case .go:
             guard takePlace(exchange, handle) else { return answer(exchange, .overload) }
             armTimer(exchange)
-            dispatch(exchange)
+            if takesTurn(exchange, handle) { dispatch(exchange) }
         case .refuse(let reason): answer(exchange, reason)
         case .tunnel: break
         case .healthy: answerProbe(exchange)

@@ -54,6 +54,8 @@ struct Inbound: ~Copyable {
     var destination: Destination?
     /// One of our own proxies, whose `meshfed-*` fields count.
     var isProxy = false
+    /// A gateway's: its requests are of many callers.
+    var carriesOthers = false
     /// Inside a CONNECT tunnel: every request goes to `destination`.
     var isTunnel = false
     /// The endpoint that the app dialled by its own address.

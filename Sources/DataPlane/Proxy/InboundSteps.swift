@@ -120,6 +120,11 @@ extension Worker {
             inbound[handle].sourceCluster = labels?.cluster(ofMember: member) ?? .unknown
         case .unknown: inbound[handle].sourceCluster = .unknown
         }
+        if case .gateway = peer.id.kind {
+            inbound[handle].carriesOthers = true
+        } else {
+            inbound[handle].carriesOthers = false
+        }
         switch part {
         case .ownGateway, .foreign(_, .gateway): inbound[handle].isProxy = true
         case .ownWorkload: inbound[handle].isProxy = !settings.isGateway
@@ -136,7 +141,7 @@ extension Worker {
         if http2 {
             let isOurs = inbound[handle].isProxy || inbound[handle].part == .ownWorkload
             inbound[handle].connection.link.session = HTTPSession.http2(
-                role: .server, limits: limits, settings: isMesh && !isOurs ? .foreign : .mesh, memory: memory)
+                role: .server, limits: limits, settings: isMesh && !isOurs ? .foreign : settings.shared, memory: memory)
         } else {
             inbound[handle].connection.link.session = HTTPSession.http1(role: .server, limits: limits)
         }

@@ -14,8 +14,6 @@ extension Worker {
     /// HTTP/2 connections of one key. Each carries up to the peer's stream limit, and peers may allow very few (an app that allows
     /// 10 gets 2,560 calls at a time).
     private static let sharedLimit = 256
-    /// HTTP/1.1 connections of one key: each carries one exchange.
-    private static let singleLimit = 1_024
     /// Exchanges that wait for one HTTP/2 connection to be established.
     private static let waitingLimit = 128
 
@@ -37,7 +35,8 @@ extension Worker {
         let key = key(target, route: route)
         var isShared = target.use.isShared
         var count = 0
-        if let place = pool.place(of: key) {
+        let place = pool.place(of: key)
+        if let place {
             count = pool.count(at: place)
             var connecting = Handle.none
             for index in 0..<count {
@@ -63,7 +62,11 @@ extension Worker {
                 return .waiting
             }
         }
-        guard count < (isShared ? Self.sharedLimit : Self.singleLimit), !outbound.isFull else {
+        guard count < (isShared ? Self.sharedLimit : settings.maximumUpstreams), !outbound.isFull else {
+            return .refused(.overload)
+        }
+        if !isShared, let place, isAtItsShare(exchange, place: place, limit: settings.maximumUpstreams) {
+            countLimit(.callerUpstreams)
             return .refused(.overload)
         }
         do throws(SocketError) {
@@ -187,7 +190,7 @@ extension Worker {
             limits.isSecure = outbound[handle].connection.link.transport.isSecure
             outbound[handle].connection.link.session =
                 isHTTP2
-                ? HTTPSession.http2(role: .client, limits: limits, settings: .mesh, memory: memory)
+                ? HTTPSession.http2(role: .client, limits: limits, settings: settings.shared, memory: memory)
                 : HTTPSession.http1(role: .client, limits: limits)
             // How many streams a peer that is not ours takes is known with its SETTINGS; what it would refuse is not sent.
             if !isHTTP2 || outbound[handle].connection.key.use == .meshHTTP { startServing(handle) }

@@ -302,7 +302,8 @@ extension Worker {
             freeRepeats: exchanges[exchange].freeRepeats)
         let allowed = exchanges[exchange].destination?.traffic.settings.maximumAttempts ?? 1
         var answer = RetryRules.judge(failed, allowed: allowed)
-        if case .app = reusedApp, cause.cause == .connect { answer = .no }
+        // There is one app; who asked may know another endpoint.
+        if case .app = reusedApp, cause.cause == .connect || cause.cause == .unreached { answer = .no }
         if exchanges[exchange].deadline <= now { answer = .no }
         if answer == .charged, let destination = exchanges[exchange].destination,
             !budgets.withdraw(destination, now: now)

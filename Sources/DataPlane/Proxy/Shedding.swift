@@ -13,8 +13,11 @@ enum WorkerLimit: String {
     case connections
     case callerConnections = "caller_connections"
     case handshakes
+    case turnHandshakes = "turn_handshakes"
     case requests
     case callerRequests = "caller_requests"
+    case callerBytes = "caller_bytes"
+    case callerUpstreams = "caller_upstreams"
     case memory
     case descriptors
 }
@@ -198,6 +201,7 @@ extension Worker {
             handshakeSteps = 0
         }
         handshakeSteps += 1
+        if handshakeSteps == Self.handshakesPerTurn + 1 { countLimit(.turnHandshakes) }
         return handshakeSteps <= Self.handshakesPerTurn
     }
 
@@ -234,7 +238,8 @@ extension Worker {
     /// True when the next event of a connection may be looked at in this turn; else it waits in `deferred`.
     mutating func mayTakeEvents(_ handle: Handle) -> Bool {
         if inbound[handle].isDeferred { return false }
-        if shares.hasTurn(inbound[handle].account, turn: turnNumber) { return true }
+        let part = inbound[handle].carriesOthers ? CallerShares.perSharedTurn : CallerShares.perTurn
+        if shares.hasTurn(inbound[handle].account, turn: turnNumber, of: part) { return true }
         inbound[handle].isDeferred = true
         deferred.append(handle)
         return false
@@ -243,6 +248,7 @@ extension Worker {
     /// A new turn: who had to wait goes first, in the order in which they came.
     mutating func beginTurn() {
         turnNumber &+= 1
+        if !postponed.isEmpty { dispatchPostponed() }
         guard !deferred.isEmpty else { return }
         var waiting: [Handle] = []
         swap(&waiting, &deferred)

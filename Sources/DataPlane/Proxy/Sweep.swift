@@ -50,6 +50,8 @@ extension Worker {
             }
             let phase = inbound[handle].connection.phase
             if phase == .relay { continue }
+            relieve(inbound: handle)
+            guard inbound.contains(handle) else { continue }
             if let peer = inbound[handle].peer, peer.notAfter.advanced(bySeconds: -Self.retirement) < wall {
                 inbound[handle].connection.link.session?.goAway()
                 markInbound(handle)
@@ -122,6 +124,8 @@ extension Worker {
                 closeOutbound(handle, .socket(SocketError(code: 110, operation: "read")))
                 continue
             }
+            relieve(outbound: handle)
+            guard outbound.contains(handle) else { continue }
             switch outbound[handle].connection.phase {
             case .connecting, .header:
                 if let deadline = outbound[handle].stepDeadline, deadline <= now {

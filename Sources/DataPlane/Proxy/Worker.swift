@@ -79,6 +79,8 @@ package struct Worker: ~Copyable {
     var shares = CallerShares()
     /// Connections with events that wait for the next turn.
     var deferred: [Handle] = []
+    /// Requests that came over shared connections and wait for the next turn.
+    var postponed: [Handle] = []
     var turnNumber: UInt64 = 0
     var pressure = MemoryPressure.calm
     var memoryBeside = 0
@@ -124,7 +126,7 @@ package struct Worker: ~Copyable {
         // What was posted before the start counts before the first connection is taken.
         readLetters()
         while !isFinished {
-            let isBusy = !dirtyInbound.isEmpty || !dirtyOutbound.isEmpty || !deferred.isEmpty
+            let isBusy = !dirtyInbound.isEmpty || !dirtyOutbound.isEmpty || !deferred.isEmpty || !postponed.isEmpty
             reactor.turn(until: isBusy ? reactor.now : nil)
             beginTurn()
             watchMemory()

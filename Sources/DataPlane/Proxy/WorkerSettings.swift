@@ -1,6 +1,7 @@
 package import MeshModel
 package import Reactor
 package import Telemetry
+package import Wire
 
 /// What a connection that a listener took is for.
 package enum Entry: Hashable, Sendable {
@@ -42,6 +43,10 @@ package struct WorkerSettings: Sendable {
     package var entries: [Entry]
     package var maximumConnections = 16_384
     package var maximumExchanges = 65_536
+    /// HTTP/1.1 connections to one endpoint: each carries one exchange. A caller alone gets half of them.
+    package var maximumUpstreams = 2_048
+    /// HTTP/2 between our own proxies, and to apps.
+    package var shared = HTTP2Settings.mesh
     /// TLS handshake, PROXY header, request head: the whole of each.
     package var headTimeout = Duration.seconds(10)
     /// A connection without an exchange. Envoy's default is an hour; a gateway's peers reconnect cheaply.

@@ -30,3 +30,9 @@ package struct HTTPLimits: Sendable {
 
     package init() {}
 }
+
+/// Body bytes that the streams of a connection hold unconsumed, and how many may be.
+package struct HeldBytes: Hashable, Sendable {
+    package let count: Int
+    package let capacity: Int
+}

@@ -153,6 +153,22 @@ package struct HTTPSession: ~Copyable {
         }
     }
 
+    /// Body bytes of a stream that came and are not consumed: they count against the connection.
+    package func unconsumed(_ stream: StreamID) -> Int {
+        switch two {
+        case .some(let session): return session.value.unconsumed(stream)
+        case .none: return 0
+        }
+    }
+
+    /// What all streams of the connection hold, when it is so much that they may soon hold each other up.
+    package var crowded: HeldBytes? {
+        switch two {
+        case .some(let session): return session.value.crowded
+        case .none: return nil
+        }
+    }
+
     /// False: stop reading the socket for now.
     package var wantsInput: Bool {
         switch two {

@@ -447,7 +447,9 @@ struct HTTP1Parser: ~Copyable {
         guard digits > 0 else { throw HTTPFailure(.malformed) }
         if digits < line.count {
             guard line[digits] == UInt8(ascii: ";") else { throw HTTPFailure(.malformed) }
-            guard line.extracting(digits...).isFieldContent else { throw HTTPFailure(.malformed) }
+            let list = line.extracting(digits...)
+            // An app's answer is written anew: what it says there reaches nobody.
+            guard list.isFieldContent, role == .client || list.isChunkExtensions else { throw HTTPFailure(.malformed) }
             extensionBytes += line.count - digits
             if extensionBytes > limits.chunkExtensions {
                 throw HTTPFailure(.malformed, code: HTTP2Code.enhanceYourCalm)

@@ -185,6 +185,20 @@ package struct HTTP2Session: ~Copyable {
         }
     }
 
+    package func unconsumed(_ id: StreamID) -> Int {
+        guard let stream = unsafe inbox.pointee.streams.find(id) else { return 0 }
+        // SAFETY: a state found in the table is initialised.
+        return unsafe stream.pointee.unconsumed
+    }
+
+    /// Not nil when three quarters of what may be held are: above all of it nothing is given back to the connection's window.
+    package var crowded: HeldBytes? {
+        // SAFETY: as in receive.
+        let held = unsafe inbox.pointee.held
+        guard held > settings.heldBytes / 4 * 3, failure == nil else { return nil }
+        return HeldBytes(count: held, capacity: settings.heldBytes)
+    }
+
     /// Gives back what came to the connection's window, unless too much is held already.
     private mutating func creditConnection() {
         // SAFETY: as in receive.
