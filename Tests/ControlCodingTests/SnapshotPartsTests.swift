@@ -24,7 +24,7 @@ import Testing
     }
 
     @Test func cutAndOverlongFieldsAreMalformed() throws {
-        let (_, bytes) = try bytes()
+        let (snapshot, bytes) = try bytes()
         let ends: [[UInt8]] = [
             [0x42, 0x7F], [0x42, 0xFF, 0xFF, 0xFF, 0xFF, 0xFF, 0xFF, 0xFF, 0xFF, 0xFF, 0x01], [0x42], [0x80],
             [0xA1, 0x06, 1], [0x00, 0x00],
@@ -32,8 +32,8 @@ import Testing
         for end in ends {
             #expect(throws: CodingError.self) { try SnapshotCoding.decode(bytes + end) }
         }
-        #expect(throws: CodingError("services[0]", .malformed)) {
-            try SnapshotCoding.decode([0x42, 0x02, 0x08, 0x80])
+        #expect(throws: CodingError("services[\(snapshot.services.count)]", .malformed)) {
+            try SnapshotCoding.decode(bytes + [0x42, 0x02, 0x08, 0x80])
         }
     }
 }
