@@ -57,7 +57,7 @@ package final class HTTP2Memory {
 private struct HTTP2Pool: ~Copyable {
     /// Bytes in front of each block: the index of its class, at the alignment that nghttp2 expects.
     private static let prefix = 16
-    /// Classes are 64 << index, prefix included; larger blocks are not kept.
+    /// Classes are 64 << index behind the prefix, for what a session asks for are powers of two; larger blocks are not kept.
     private static let classes = 9
     /// Bytes kept in the lists: what 1,000 streams use that end together. With 1 MiB the bursts of 8 × 32 streams overflowed
     /// them: three allocations per request. An idle worker gives all of it back (`drain`).
@@ -82,7 +82,7 @@ private struct HTTP2Pool: ~Copyable {
     mutating func allocate(_ size: Int) -> UnsafeMutableRawPointer? {
         let (total, overflow) = size.addingReportingOverflow(Self.prefix)
         guard !overflow, size >= 0 else { return nil }
-        let index = Self.classIndex(total)
+        let index = Self.classIndex(size)
         let block: UnsafeMutableRawPointer
         if index < Self.classes, let free = unsafe lists[index] {
             // SAFETY: a listed block is free and starts with the pointer to the next one.
@@ -90,7 +90,8 @@ private struct HTTP2Pool: ~Copyable {
             kept -= 64 << index
             unsafe block = free
         } else {
-            unsafe block = .allocate(byteCount: index < Self.classes ? 64 << index : total, alignment: 16)
+            unsafe block = .allocate(
+                byteCount: index < Self.classes ? Self.prefix + (64 << index) : total, alignment: 16)
         }
         // SAFETY: at least `prefix` bytes long.
         unsafe block.storeBytes(of: index < Self.classes ? index : -size, as: Int.self)
@@ -115,7 +116,7 @@ private struct HTTP2Pool: ~Copyable {
         guard let pointer = unsafe pointer else { return unsafe allocate(size) }
         // SAFETY: `allocate` made it, so the prefix lies in front and tells how much room there is.
         let index = unsafe (pointer - Self.prefix).load(as: Int.self)
-        let room = index >= 0 ? (64 << index) - Self.prefix : -index
+        let room = index >= 0 ? 64 << index : -index
         if size <= room, index >= 0 { return unsafe pointer }
         guard let fresh = unsafe allocate(size) else { return nil }
         unsafe fresh.copyMemory(from: pointer, byteCount: min(room, size))
@@ -123,8 +124,8 @@ private struct HTTP2Pool: ~Copyable {
         return unsafe fresh
     }
 
-    private static func classIndex(_ total: Int) -> Int {
-        if total <= 64 { return 0 }
-        return Int.bitWidth - (total - 1).leadingZeroBitCount - 6
+    private static func classIndex(_ size: Int) -> Int {
+        if size <= 64 { return 0 }
+        return Int.bitWidth - (size - 1).leadingZeroBitCount - 6
     }
 }
