@@ -5,11 +5,22 @@ package struct Instant: Hashable, Comparable, Sendable {
     package var nanoseconds: UInt64
 
     package init(nanoseconds: UInt64) { self.nanoseconds = nanoseconds }
-    package static let zero = Instant(nanoseconds: 0)
+    package static var zero: Instant { Instant(nanoseconds: 0) }
     /// Later than any deadline.
-    package static let distantFuture = Instant(nanoseconds: .max)
+    package static var distantFuture: Instant { Instant(nanoseconds: .max) }
 
+    // All of them: what is derived from one of them is found through a witness table by other modules.
+    package static func == (left: Instant, right: Instant) -> Bool { left.nanoseconds == right.nanoseconds }
     package static func < (left: Instant, right: Instant) -> Bool { left.nanoseconds < right.nanoseconds }
+    package static func > (left: Instant, right: Instant) -> Bool { left.nanoseconds > right.nanoseconds }
+    package static func <= (left: Instant, right: Instant) -> Bool { left.nanoseconds <= right.nanoseconds }
+    package static func >= (left: Instant, right: Instant) -> Bool { left.nanoseconds >= right.nanoseconds }
+
+    /// Saturates as the sum with a duration does.
+    package func advanced(by step: Wait) -> Instant {
+        let (sum, overflow) = nanoseconds.addingReportingOverflow(step.nanoseconds)
+        return overflow ? .distantFuture : Instant(nanoseconds: sum)
+    }
 
     /// Saturates: a deadline never wraps round to the past. A negative duration counts as zero.
     package static func + (start: Instant, step: Duration) -> Instant {
@@ -22,6 +33,18 @@ package struct Instant: Hashable, Comparable, Sendable {
         later.nanoseconds <= earlier.nanoseconds
             ? .zero : .nanoseconds(Int64(clamping: later.nanoseconds - earlier.nanoseconds))
     }
+}
+
+/// A duration in whole nanoseconds, for what is added to the clock with every request: a `Duration` has 128 bits, which are
+/// divided each time. Negative ones count as zero.
+package struct Wait: Hashable, Sendable {
+    package let nanoseconds: UInt64
+
+    package init(nanoseconds: UInt64) { self.nanoseconds = nanoseconds }
+    package init(_ duration: Duration) { nanoseconds = duration.wholeNanoseconds }
+
+    /// When it is over; never, where zero means that there is no limit.
+    package func end(after start: Instant) -> Instant { nanoseconds == 0 ? .distantFuture : start.advanced(by: self) }
 }
 
 /// Seconds since 1970-01-01T00:00:00Z, as certificates and assertions carry them. Never used to measure a wait.

@@ -74,7 +74,7 @@ extension Worker {
     private mutating func admitAtGateway(
         _ exchange: Handle, _ handle: Handle, _ configuration: ProxyConfiguration
     ) -> Verdict {
-        guard let peer = inbound[handle].peer else { return .refuse(.noRoute) }
+        guard inbound[handle].peer != nil else { return .refuse(.noRoute) }
         let part = inbound[handle].part
         let plan: CandidateWalk.Plan
         let hasOrigin = exchanges[exchange].head.contains(.meshfedOrigin)
@@ -115,17 +115,14 @@ extension Worker {
         }
         // The mesh's own name is answered to members without policy or import; nobody's word is asked for it.
         if destination.isProbe, destination.scope == .pinnedHere { return .healthy }
-        if let refusal = verifyOrigin(exchange, destination, peer, configuration, isQuestion) {
+        if let refusal = verifyOrigin(exchange, handle, destination, configuration, isQuestion) {
             return .refuse(refusal)
         }
         begin(exchange, destination, plan: plan, configuration)
         if isOurs, let refusal = readLimits(exchange) { return .refuse(refusal) }
         guard !destination.isProbe else { return .go }
-        guard let caller = exchanges[exchange].caller, isAllowed(handle, destination, caller, plan, configuration)
-        else {
-            return .refuse(.notAllowed)
-        }
-        if !isQuestion, isLimited(exchange, handle, destination, caller, configuration) { return .refuse(.rateLimited) }
+        guard isAllowed(exchange, handle, destination, plan, configuration) else { return .refuse(.notAllowed) }
+        if !isQuestion, isLimited(exchange, handle, destination, configuration) { return .refuse(.rateLimited) }
         return .go
     }
 
@@ -134,7 +131,7 @@ extension Worker {
     ) -> Verdict {
         exchanges[exchange].reporter = .destination
         if let port = healthPort(exchange, handle) { return .knock(port: port) }
-        guard let peer = inbound[handle].peer, let destination = inbound[handle].destination,
+        guard inbound[handle].peer != nil, let destination = inbound[handle].destination,
             let current = configuration.table.current(destination)
         else { return .refuse(.noRoute) }
         exchanges[exchange].destination = current
@@ -156,7 +153,7 @@ extension Worker {
         if part == .ownGateway, exchanges[exchange].hopCount == nil {
             return .refuse(.requestInvalid)
         }
-        if let refusal = verifyOrigin(exchange, current, peer, configuration, isQuestion) { return .refuse(refusal) }
+        if let refusal = verifyOrigin(exchange, handle, current, configuration, isQuestion) { return .refuse(refusal) }
         guard let caller = exchanges[exchange].caller,
             configuration.table.decide(current, caller: caller).isAllowed
         else { return .refuse(.notAllowed) }
@@ -198,7 +195,8 @@ extension Worker {
     }
 
     private mutating func isHealthQuestion(_ exchange: Handle) -> Bool {
-        guard exchanges[exchange].head.says(.meshfedProbe, Self.healthWord),
+        guard exchanges[exchange].head.contains(.meshfedProbe),
+            exchanges[exchange].head.says(.meshfedProbe, Self.healthWord),
             exchanges[exchange].head.says(.method, "OPTIONS")
         else { return false }
         exchanges[exchange].isQuiet = true
@@ -221,17 +219,15 @@ extension Worker {
 
     /// Who called (PROTOCOLS section 5). Sets the exchange's caller; nil is good.
     private mutating func verifyOrigin(
-        _ exchange: Handle, _ destination: Destination, _ peer: PeerIdentity, _ configuration: ProxyConfiguration,
+        _ exchange: Handle, _ handle: Handle, _ destination: Destination, _ configuration: ProxyConfiguration,
         _ isQuestion: Bool
     ) -> Reason? {
-        let handle = exchanges[exchange].downstream
-        let isKnown = inbound.contains(handle)
-        if isKnown, !isQuestion, !exchanges[exchange].head.contains(.meshfedOrigin),
-            let direct = inbound[handle].directCaller
-        {
-            exchanges[exchange].caller = direct
+        if !isQuestion, !exchanges[exchange].head.contains(.meshfedOrigin), inbound[handle].directCaller != nil {
+            exchanges[exchange].caller = inbound[handle].directCaller
+            exchanges[exchange].callerNumber = inbound[handle].directNumber
             return nil
         }
+        guard let peer = inbound[handle].peer else { return .noRoute }
         let domain = configuration.ownDomain
         let role: OriginRole = settings.isGateway ? .gateway(domain) : .sidecar(domain)
         let acceptAttested = isQuestion ? nil : configuration.table.snapshot.settings.acceptAttested
@@ -243,10 +239,10 @@ extension Worker {
             exchanges[exchange].caller = origin.caller
             exchanges[exchange].attestedBy = origin.attestedBy
             exchanges[exchange].forwardsOrigin = origin.asserted
-            if isKnown, !isQuestion, !origin.asserted { inbound[handle].directCaller = origin.caller }
+            if !isQuestion, !origin.asserted { inbound[handle].directCaller = origin.caller }
         } catch {
-            let cluster = isKnown ? inbound[handle].sourceCluster : .unknown
-            metrics.count(.originRefused, metrics.intern(Array(error.reason.rawValue.utf8)), cluster)
+            metrics.count(
+                .originRefused, metrics.intern(Array(error.reason.rawValue.utf8)), inbound[handle].sourceCluster)
             return error.reason
         }
         guard isQuestion, !exchanges[exchange].forwardsOrigin else { return nil }
@@ -260,41 +256,48 @@ extension Worker {
 
     /// The owner's policy for the clusters that this hop may choose. Each candidate is asked again before it is tried.
     private mutating func isAllowed(
-        _ handle: Handle, _ destination: Destination, _ caller: SPIFFEID, _ plan: CandidateWalk.Plan,
+        _ exchange: Handle, _ handle: Handle, _ destination: Destination, _ plan: CandidateWalk.Plan,
         _ configuration: ProxyConfiguration
     ) -> Bool {
+        guard exchanges[exchange].caller != nil else { return false }
         let table = configuration.table
         switch plan {
-        case .ingress: return ownerAllows(handle, destination, caller, table)
-        case .egress(foreignCaller: true): if ownerAllows(handle, destination, caller, table) { return true }
+        case .ingress: return ownerAllows(exchange, destination, table)
+        case .egress(foreignCaller: true): if ownerAllows(exchange, destination, table) { return true }
         case .egress(foreignCaller: false), .source, .direct: break
         }
-        guard destination.service >= 0 else { return false }
+        guard destination.service >= 0, let caller = exchanges[exchange].caller else { return false }
         for remote in table.snapshot.services[destination.service].remotes.indices
         where table.decide(destination, caller: caller, remote: remote).isAllowed { return true }
         // A local service of the own cluster that no other cluster serves: the own policy is the word.
         return table.snapshot.services[destination.service].remotes.isEmpty
-            && ownerAllows(handle, destination, caller, table)
+            && ownerAllows(exchange, destination, table)
     }
 
-    /// The own cluster's policy for a caller; a connection keeps the last yes.
-    mutating func ownerAllows(
-        _ handle: Handle, _ destination: Destination, _ caller: SPIFFEID, _ table: RoutingTable
-    ) -> Bool {
+    /// The own cluster's policy for the caller and the destination of a request; it keeps a yes, and so does its connection.
+    mutating func ownerAllows(_ exchange: Handle, _ destination: Destination, _ table: RoutingTable) -> Bool {
+        if exchanges[exchange].isOwnerAllowed { return true }
+        let handle = exchanges[exchange].downstream
+        knowCaller(of: exchange, handle)
         let isKnown = inbound.contains(handle)
-        if isKnown, inbound[handle].permit.covers(caller, destination) { return true }
-        guard table.decide(destination, caller: caller).isAllowed else { return false }
-        if isKnown { inbound[handle].permit.become(caller, destination) }
+        if isKnown, inbound[handle].permit.covers(exchanges[exchange]) {
+            exchanges[exchange].isOwnerAllowed = true
+            return true
+        }
+        guard let caller = exchanges[exchange].caller, table.decide(destination, caller: caller).isAllowed else {
+            return false
+        }
+        exchanges[exchange].isOwnerAllowed = true
+        if isKnown { inbound[handle].permit.become(exchanges[exchange]) }
         return true
     }
 
     /// Asks the rate limits; true: over the limit.
     private mutating func isLimited(
-        _ exchange: Handle, _ handle: Handle, _ destination: Destination, _ caller: SPIFFEID,
-        _ configuration: ProxyConfiguration
+        _ exchange: Handle, _ handle: Handle, _ destination: Destination, _ configuration: ProxyConfiguration
     ) -> Bool {
         guard destination.service >= 0, !configuration.table.limits[destination.service].isEmpty else { return false }
-        knowCaller(handle, caller)
+        knowCaller(of: exchange, handle)
         guard let key = inbound[handle].callerKey else { return false }
         let decision = takeLimit(destination.service, key, configuration)
         exchanges[exchange].limit = decision
@@ -306,16 +309,29 @@ extension Worker {
         _ service: Int, _ key: CallerKey, _ configuration: ProxyConfiguration
     ) -> LimitDecision? {
         let now = reactor.now
+        let labels = labels
         return RateLimiter.decide(configuration.table, service: service, caller: key, now: now) { index, outcome in
             let rule = labels?.rule(index, ofService: service) ?? .unknown
             metrics.count(.limitDecisions, rule, labels?.outcome(outcome) ?? .unknown)
         }
     }
 
+    /// As `knowCaller`, for the caller of a request, who is looked at once.
+    mutating func knowCaller(of exchange: Handle, _ handle: Handle) {
+        guard inbound.contains(handle) else { return }
+        let number = exchanges[exchange].callerNumber
+        if number != 0, number == inbound[handle].callerNumber { return }
+        guard let caller = exchanges[exchange].caller else { return }
+        knowCaller(handle, caller)
+        exchanges[exchange].callerNumber = inbound[handle].callerNumber
+        if inbound[handle].directCaller == caller { inbound[handle].directNumber = inbound[handle].callerNumber }
+    }
+
     /// The labels and the limit key of a caller, kept on the connection: the next request is mostly from the same one.
     mutating func knowCaller(_ handle: Handle, _ caller: SPIFFEID) {
         guard inbound.contains(handle), inbound[handle].caller != caller else { return }
         inbound[handle].caller = caller
+        inbound[handle].callerNumber = max(inbound[handle].callerNumber &+ 1, 1)
         let account = shares.retain(caller)
         shares.release(inbound[handle].callerAccount)
         inbound[handle].callerAccount = account
@@ -341,8 +357,7 @@ extension Exchange {
     mutating func begin(
         _ destination: Destination, now: Instant, samplePercent: Double, random: inout RandomBits
     ) {
-        let timeout = destination.traffic.settings.requestTimeout
-        var end = timeout > .zero ? now + timeout : Instant.distantFuture
+        var end = destination.traffic.requestTimeout.end(after: now)
         if isGRPC, let asked = GRPCTimeout.nanoseconds(head.value(of: .grpcTimeout)) {
             end = min(end, now + .nanoseconds(asked))
         }

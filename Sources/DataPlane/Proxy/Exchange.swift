@@ -58,6 +58,10 @@ struct Exchange: ~Copyable {
     var reporter = Reporter.source
     var destination: Destination?
     var caller: SPIFFEID?
+    /// What its connection knows the caller by, once it does: `Inbound.callerNumber`.
+    var callerNumber: UInt32 = 0
+    /// The owner's policy has let the caller call `destination`.
+    var isOwnerAllowed = false
     var attestedBy: SPIFFEID?
     /// The assertion that goes on: what came, or (a source sidecar, a first gateway) our own.
     var forwardsOrigin = false

@@ -23,7 +23,7 @@ extension Worker {
     /// The most of a body that is kept for repeating it (PROTOCOLS section 4).
     static let repeatLimit = 65_536
     /// Whoever keeps a stream's queue full for longer reads slowly: below 4 MB/s its window stays small.
-    static let lag = Duration.milliseconds(50)
+    static var lag: Wait { Wait(nanoseconds: 50_000_000) }
 
     mutating func startExchange(_ handle: Handle, _ stream: StreamID, endStream: Bool) {
         let now = reactor.now
@@ -55,7 +55,7 @@ extension Worker {
         case .go:
             guard takePlace(exchange, handle) else { return answer(exchange, .overload) }
             armTimer(exchange)
-            if takesTurn(exchange, handle) { dispatch(exchange) }
+            if takesTurn(exchange, handle) { dispatch(exchange, configuration) }
         case .refuse(let reason): answer(exchange, reason)
         case .tunnel: break
         case .healthy: answerProbe(exchange)
@@ -71,10 +71,14 @@ extension Worker {
 
     /// Chooses the next candidate and gets a connection to it; answers when there is none.
     mutating func dispatch(_ exchange: Handle) {
+        if let configuration { dispatch(exchange, configuration) }
+    }
+
+    private mutating func dispatch(_ exchange: Handle, _ configuration: ProxyConfiguration) {
         var rounds = 0
         while rounds <= CandidateWalk.maximumTried {
             rounds += 1
-            guard exchanges.contains(exchange), let configuration else { return }
+            guard exchanges.contains(exchange) else { return }
             exchanges[exchange].phase = .waiting
             exchanges[exchange].awaited = .none
             exchanges[exchange].tryDeadline = .distantFuture
@@ -83,7 +87,7 @@ extension Worker {
             let route = routeNumber(exchange)
             switch obtain(exchange, target, route: route) {
             case .ready(let connection):
-                sendRequest(exchange, connection)
+                sendRequest(exchange, connection, configuration)
                 return
             case .waiting: return
             case .refused(let reason):
@@ -105,7 +109,7 @@ extension Worker {
             return
         }
         switch obtain(exchange, target, route: routeNumber(exchange)) {
-        case .ready(let connection): sendRequest(exchange, connection)
+        case .ready(let connection): sendRequest(exchange, connection, configuration)
         case .waiting: break
         case .refused(let reason): answer(exchange, reason)
         case .failed(let error):
@@ -134,7 +138,10 @@ extension Worker {
             answer(exchange, .noRoute)
             return nil
         }
-        exchanges[exchange].destination = destination
+        if held !== destination {
+            exchanges[exchange].destination = destination
+            exchanges[exchange].isOwnerAllowed = false
+        }
         for _ in 0..<CandidateWalk.maximumTried {
             guard
                 let candidate = exchanges[exchange].walk.next(
@@ -150,7 +157,7 @@ extension Worker {
                 return nil
             }
             exchanges[exchange].candidate = candidate
-            if let target = currentTarget(exchange, configuration) {
+            if let target = meshTarget(exchange, candidate, destination, configuration) {
                 if candidate.isFailover { countFailover(destination, candidate) }
                 return target
             }
@@ -174,11 +181,7 @@ extension Worker {
             guard let candidate = exchanges[exchange].candidate, let destination = exchanges[exchange].destination,
                 configuration.table.current(destination) === destination
             else { return nil }
-            let isOpen = destination.port.appProtocol == .auto
-            let prefersHTTP2 =
-                exchanges[exchange].isGRPC
-                || (isOpen ? exchanges[exchange].spokeHTTP2 : destination.port.appProtocol != .http)
-            return targets.target(candidate, destination, prefersHTTP2: prefersHTTP2, configuration)
+            return meshTarget(exchange, candidate, destination, configuration)
         case .app(let port):
             guard let address = settings.appAddress else { return nil }
             let appProtocol = exchanges[exchange].destination?.port.appProtocol ?? .http
@@ -193,15 +196,28 @@ extension Worker {
         }
     }
 
+    private mutating func meshTarget(
+        _ exchange: Handle, _ candidate: Candidate, _ destination: Destination, _ configuration: ProxyConfiguration
+    ) -> Target? {
+        let isHTTP2: Bool
+        switch destination.port.appProtocol {
+        case .auto: isHTTP2 = exchanges[exchange].spokeHTTP2
+        case .http: isHTTP2 = false
+        case .http2, .grpc, .tcp: isHTTP2 = true
+        }
+        let prefersHTTP2 = isHTTP2 || exchanges[exchange].isGRPC
+        return targets.target(candidate, destination, prefersHTTP2: prefersHTTP2, configuration)
+    }
+
     /// The owner's authorisation, where it is a remote owner's: known only with the candidate.
     private mutating func mayGo(
         _ exchange: Handle, _ candidate: Candidate, _ destination: Destination, _ configuration: ProxyConfiguration
     ) -> Bool {
-        guard settings.isGateway, !destination.isProbe, let caller = exchanges[exchange].caller else { return true }
+        guard settings.isGateway, !destination.isProbe, exchanges[exchange].caller != nil else { return true }
         switch candidate.kind {
-        case .endpoint:
-            return ownerAllows(exchanges[exchange].downstream, destination, caller, configuration.table)
+        case .endpoint: return ownerAllows(exchange, destination, configuration.table)
         case .remoteGateway(_, _, let remote):
+            guard let caller = exchanges[exchange].caller else { return true }
             return configuration.table.decide(destination, caller: caller, remote: remote).isAllowed
         case .localGateway: return true
         }
@@ -211,12 +227,16 @@ extension Worker {
 
     /// Writes the head of this try to an established connection, and what came of the body.
     mutating func sendRequest(_ exchange: Handle, _ connection: Handle) {
-        guard exchanges.contains(exchange), let configuration else { return }
+        if let configuration { sendRequest(exchange, connection, configuration) }
+    }
+
+    private mutating func sendRequest(_ exchange: Handle, _ connection: Handle, _ configuration: ProxyConfiguration) {
+        guard exchanges.contains(exchange) else { return }
         let now = reactor.now
         let writer = RequestHead(
             isGateway: settings.isGateway, isSecure: outbound[connection].connection.link.transport.isSecure,
-            ownID: configuration.svid.id, hopName: configuration.table.hopName,
-            trace: exchanges[exchange].trace.child(random: &random), token: ownToken(exchange), now: now)
+            configuration: configuration, trace: exchanges[exchange].trace.child(random: &random),
+            token: ownToken(exchange), now: now)
         guard writer.write(exchanges[exchange], into: &outgoing, &text) else {
             answer(exchange, .deadline)
             return
@@ -257,8 +277,7 @@ extension Worker {
             outbound[connection].connection.link.session?.sendTrailers(stream, exchanges[exchange].trailers)
         }
         releaseDownstream(exchange)
-        let perTry = exchanges[exchange].destination?.traffic.settings.perTryTimeout ?? .zero
-        exchanges[exchange].tryDeadline = perTry > .zero ? now + perTry : .distantFuture
+        exchanges[exchange].startTry(now)
         armTimer(exchange)
         markOutbound(connection)
     }
@@ -353,7 +372,7 @@ extension Worker {
                 return
             }
         }
-        let hasLagged = reactor.now > exchanges[exchange].heldDownstream + Self.lag
+        let hasLagged = reactor.now > exchanges[exchange].heldDownstream.advanced(by: Self.lag)
         exchanges[exchange].heldDownstream = .distantFuture
         exchanges[exchange].owedDownstream = 0
         if exchanges[exchange].kept.count > Self.repeatLimit {
@@ -413,7 +432,6 @@ extension Worker {
         let stream = exchanges[exchange].stream
         let owed = exchanges[exchange].owedDownstream
         shares.end(exchanges[exchange].account)
-        guard let over = exchanges.take(exchange) else { return }
         if inbound.contains(handle) {
             // What was held back counts against the window of the whole connection.
             if owed > 0 {
@@ -422,8 +440,9 @@ extension Worker {
             }
             inbound[handle].connection.lastActive = reactor.now
             inbound[handle].connection.streams.remove(stream)
-            over.giveHead(to: &inbound[handle].connection.link)
+            exchanges[exchange].giveHead(to: &inbound[handle].connection.link)
         }
+        exchanges.remove(exchange)
     }
 
     /// Ends the exchange's stream to the next hop, where it still runs.
@@ -510,13 +529,18 @@ extension HeaderBlock {
 extension Exchange {
     /// When its timer has something to look at; `distantFuture` for never.
     var nextDeadline: Instant {
-        let idle = destination?.traffic.settings.idleTimeout ?? .zero
-        let idleEnd = idle > .zero ? lastActive + idle : .distantFuture
+        let idleEnd = destination?.traffic.idleTimeout.end(after: lastActive) ?? .distantFuture
+        let end = Instant(nanoseconds: min(deadline.nanoseconds, tryDeadline.nanoseconds))
         switch phase {
         case .responding: return idleEnd
-        case .waiting, .sent: return min(idleEnd, min(deadline, tryDeadline))
-        case .answered: return min(deadline, tryDeadline)
+        case .waiting, .sent: return end <= idleEnd ? end : idleEnd
+        case .answered: return end
         }
+    }
+
+    /// One more try is on its way.
+    mutating func startTry(_ now: Instant) {
+        tryDeadline = destination?.traffic.perTryTimeout.end(after: now) ?? .distantFuture
     }
 
     /// What repeating it depends on.
@@ -545,5 +569,9 @@ extension Exchange {
     }
 
     /// Gives the head's memory back to the session it came from.
-    consuming func giveHead(to link: inout HTTPLink) { link.session?.recycle(head) }
+    mutating func giveHead(to link: inout HTTPLink) {
+        var given = HeaderBlock()
+        swap(&given, &head)
+        link.session?.recycle(given)
+    }
 }

@@ -9,35 +9,38 @@ internal import Telemetry
 struct CallerText: ~Copyable {
     var fields = LogFields()
     private var reporter: Reporter?
-    private var caller: SPIFFEID?
+    /// `Inbound.callerNumber`, or 0 for nobody.
+    private var caller: UInt32 = 0
     private var destination: Destination?
     private var member = 0
 
-    func hold(_ reporter: Reporter, _ caller: SPIFFEID?, _ destination: Destination?, _ member: Int) -> Bool {
-        self.destination === destination && self.member == member && self.reporter == reporter && self.caller == caller
+    func hold(_ exchange: borrowing Exchange) -> Bool {
+        destination === exchange.destination && member == exchange.destinationMember && caller == exchange.callerNumber
+            && reporter?.rawValue == exchange.reporter.rawValue
     }
 
-    mutating func become(_ reporter: Reporter, _ caller: SPIFFEID?, _ destination: Destination?, _ member: Int) {
-        self.reporter = reporter
-        self.caller = caller
-        self.destination = destination
-        self.member = member
+    mutating func become(_ exchange: borrowing Exchange) {
+        reporter = exchange.reporter
+        caller = exchange.callerNumber
+        destination = exchange.destination
+        member = exchange.destinationMember
     }
 }
 
 /// Whom the owner's policy lets call what, as it was decided last on a connection. A destination belongs to one table, so that
 /// no later policy is passed over.
 struct Permit {
-    private var caller: SPIFFEID?
+    /// `Inbound.callerNumber`; 0 is nobody.
+    private var caller: UInt32 = 0
     private var destination: Destination?
 
-    func covers(_ caller: SPIFFEID, _ destination: Destination) -> Bool {
-        self.destination === destination && self.caller == caller
+    func covers(_ exchange: borrowing Exchange) -> Bool {
+        caller != 0 && caller == exchange.callerNumber && destination === exchange.destination
     }
 
-    mutating func become(_ caller: SPIFFEID, _ destination: Destination) {
-        self.caller = caller
-        self.destination = destination
+    mutating func become(_ exchange: borrowing Exchange) {
+        caller = exchange.callerNumber
+        destination = exchange.destination
     }
 }
 
@@ -67,6 +70,8 @@ struct Inbound: ~Copyable {
     var hasFailedExchange = false
     /// The caller of the last request, with what metrics and limits know it by.
     var caller: SPIFFEID?
+    /// Another one for each caller that the connection comes to know; 0 before the first.
+    var callerNumber: UInt32 = 0
     var callerLabel = LabelHandle.unknown
     var callerKey: CallerKey?
     var sourceCluster = LabelHandle.unknown
@@ -82,6 +87,8 @@ struct Inbound: ~Copyable {
     var permit = Permit()
     /// The peer itself, where a request without an assertion is the peer's own (PROTOCOLS section 5): found once.
     var directCaller: SPIFFEID?
+    /// What it was known by when it was the caller last; 0 while it was not.
+    var directNumber: UInt32 = 0
     /// What the last log line of this connection said of caller and destination.
     var common = CallerText()
 

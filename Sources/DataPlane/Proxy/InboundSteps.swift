@@ -109,6 +109,7 @@ extension Worker {
         inbound[handle].part = part
         inbound[handle].permit = Permit()
         inbound[handle].directCaller = nil
+        inbound[handle].directNumber = 0
         if settings.isGateway {
             inbound[handle].destination = lookUp(inbound[handle].serverName, part, configuration)
         } else {

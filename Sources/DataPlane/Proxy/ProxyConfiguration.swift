@@ -29,6 +29,8 @@ package final class ProxyConfiguration: Sendable {
     /// Addresses of the endpoints of each service; the port is that of a sidecar.
     let endpointAddresses: [[SocketAddress?]]
     let probeServerNames: [[UInt8]]
+    /// What stands before the caller in `x-forwarded-client-cert`.
+    let certificateIntroduction: [UInt8]
 
     /// Where sidecars take mTLS (PROTOCOLS section 2): peers always dial it, redirected or not.
     static let sidecarPort: UInt16 = 15_006
@@ -41,6 +43,7 @@ package final class ProxyConfiguration: Sendable {
         self.trust = trust
         self.svid = svid
         self.generation = generation
+        certificateIntroduction = Array("By=\(svid.id);URI=".utf8)
         server = try TLSContext.server(
             svid: svid, trust: trust, clientCertificate: .required, serverNames: .mesh,
             protocols: [.tcp, .http2, .http1])

@@ -10,8 +10,7 @@ extension Worker {
     mutating func report(_ exchange: Handle) {
         let duration = reactor.now - exchanges[exchange].began
         let handle = exchanges[exchange].downstream
-        let caller = exchanges[exchange].caller
-        if let caller { knowCaller(handle, caller) }
+        knowCaller(of: exchange, handle)
         let isKnown = inbound.contains(handle)
         let security: ConnectionSecurity =
             isKnown && inbound[handle].peer != nil ? .mutualTLS : .none
@@ -26,7 +25,7 @@ extension Worker {
         let key = RequestMetricKey(
             reporter: exchanges[exchange].reporter, requestProtocol: exchanges[exchange].isGRPC ? .grpc : .http,
             security: exchanges[exchange].reporter == .source ? .mutualTLS : security,
-            sourcePrincipal: caller != nil && isKnown ? inbound[handle].callerLabel : .unknown,
+            sourcePrincipal: exchanges[exchange].caller != nil && isKnown ? inbound[handle].callerLabel : .unknown,
             sourceCluster: isKnown && inbound[handle].peer != nil
                 ? inbound[handle].sourceCluster : labels?.ownCluster ?? .unknown,
             destinationService: named?.service ?? .unknown, destinationNamespace: named?.namespace ?? .unknown,
@@ -46,9 +45,7 @@ extension Worker {
         log.field(.responseCode, UInt64(exchanges[exchange].status))
         log.field(.responseFlags, word: flag.word)
         if let reason = exchanges[exchange].reason { log.field(.reason, Array(reason.rawValue.utf8)) }
-        writeCommon(
-            handle, exchanges[exchange].reporter, exchanges[exchange].caller, exchanges[exchange].destination,
-            exchanges[exchange].destinationMember)
+        writeCommon(exchange, handle)
         log.field(.durationMilliseconds, duration)
         log.field(.bytesReceived, exchanges[exchange].received)
         log.field(.bytesSent, exchanges[exchange].sent)
@@ -60,28 +57,26 @@ extension Worker {
     }
 
     /// Who calls what: written once for a connection, and again when it changes.
-    private mutating func writeCommon(
-        _ handle: Handle, _ reporter: Reporter, _ caller: SPIFFEID?, _ destination: Destination?, _ member: Int
-    ) {
+    private mutating func writeCommon(_ exchange: Handle, _ handle: Handle) {
         let isKnown = inbound.contains(handle)
-        if isKnown, inbound[handle].common.hold(reporter, caller, destination, member) {
+        if isKnown, inbound[handle].common.hold(exchanges[exchange]) {
             return log.fields(inbound[handle].common.fields)
         }
         let position = log.position
-        log.field(.reporter, word: word(reporter))
-        if let caller { log.field(.sourcePrincipal, caller.bytes) }
+        log.field(.reporter, word: word(exchanges[exchange].reporter))
+        if let caller = exchanges[exchange].caller { log.field(.sourcePrincipal, caller.bytes) }
         if isKnown {
             log.field(.serverName, inbound[handle].serverName)
             log.field(.connectionSecurityPolicy, word: inbound[handle].peer == nil ? "none" : "mutual_tls")
         }
-        if let destination {
+        if let destination = exchanges[exchange].destination {
             log.field(.destinationService, destination.meshName)
             log.field(.destinationServiceNamespace, destination.namespace)
         }
-        writeCluster(member)
+        writeCluster(exchanges[exchange].destinationMember)
         guard isKnown else { return }
         log.keep(from: position, in: &inbound[handle].common.fields)
-        inbound[handle].common.become(reporter, caller, destination, member)
+        inbound[handle].common.become(exchanges[exchange])
     }
 
     private mutating func writeCluster(_ member: Int) {

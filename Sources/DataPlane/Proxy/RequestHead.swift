@@ -9,9 +9,8 @@ struct RequestHead {
     let isGateway: Bool
     /// The next hop is reached by TLS.
     let isSecure: Bool
-    let ownID: SPIFFEID
-    /// What a gateway adds to `meshfed-hops`.
-    let hopName: [UInt8]
+    /// Says who we are.
+    let configuration: ProxyConfiguration
     /// The next hop's own span.
     let trace: TraceContext
     /// An assertion of our own; nil when the one that came goes on, or none is due.
@@ -57,6 +56,10 @@ struct RequestHead {
         _ exchange: borrowing Exchange, into head: inout HeaderBlock, _ text: inout OutputBuffer
     ) -> Bool {
         guard exchange.deadline != .distantFuture else { return true }
+        // An app that speaks no gRPC is told nothing.
+        guard exchange.upstreamIsProxy || exchange.isGRPC else {
+            return CallDeadline.isLeft(exchange.deadline, now: now)
+        }
         text.removeAll()
         guard CallDeadline.append(exchange.deadline, now: now, into: &text) else { return false }
         if exchange.upstreamIsProxy { head.append(.meshfedDeadline, text) }
@@ -84,9 +87,9 @@ struct RequestHead {
             text.removeAll()
             let isBelieved = exchange.forwardsOrigin || exchange.isProbe
             if isBelieved {
-                Hops.append(exchange.head.value(of: .meshfedHops), own: hopName, into: &text)
+                Hops.append(exchange.head.value(of: .meshfedHops), own: configuration.table.hopName, into: &text)
             } else {
-                Hops.append(Span(), own: hopName, into: &text)
+                Hops.append(Span(), own: configuration.table.hopName, into: &text)
             }
             head.append(.meshfedHops, text)
         }
@@ -109,12 +112,11 @@ struct RequestHead {
         } else {
             head.append(.authority, exchange.head.value(of: .authority))
         }
-        guard exchange.reporter != .source, let caller = exchange.caller else { return }
+        if case .source = exchange.reporter { return }
+        guard let caller = exchange.caller else { return }
         // Envoy's format; SPIFFE IDs hold none of the bytes that would need quotes.
         text.removeAll()
-        text.append("By=")
-        text.append(ownID.bytes)
-        text.append(";URI=")
+        text.append(configuration.certificateIntroduction)
         text.append(caller.bytes)
         head.append(.xForwardedClientCert, text)
     }
@@ -124,7 +126,7 @@ struct RequestHead {
         _ exchange: borrowing Exchange, _ destination: Destination, as name: HeaderName, into head: inout HeaderBlock
     ) {
         let written = exchange.head.value(of: .authority)
-        if exchange.reporter == .source {
+        if case .source = exchange.reporter {
             head.append(name, written)
         } else if !exchange.head.says(.authority, destination.authority) {
             // Plaintext, or a foreign peer's spelling of the SNI.

@@ -16,7 +16,7 @@ extension Worker {
     ) {
         guard let block = outbound[connection].connection.link.session?.takeHead(stream) else { return }
         exchanges[exchange].lastActive = reactor.now
-        if kind == .interim {
+        if case .interim = kind {
             passHead(exchange, block, .interim, endStream: false)
             outbound[connection].connection.link.session?.recycle(block)
             return
@@ -94,9 +94,10 @@ extension Worker {
     ) {
         let handle = exchanges[exchange].downstream
         guard inbound.contains(handle) else { return }
-        let saysError =
-            kind == .response && exchanges[exchange].wasDispatched && exchanges[exchange].reason != nil
-        let saysAttempts = kind == .response && inbound[handle].isProxy && exchanges[exchange].attempts > 1
+        var isFinal = false
+        if case .response = kind { isFinal = true }
+        let saysError = isFinal && exchanges[exchange].wasDispatched && exchanges[exchange].reason != nil
+        let saysAttempts = isFinal && inbound[handle].isProxy && exchanges[exchange].attempts > 1
         if !saysError, !saysAttempts, block.isFreeOfMeshFields {
             inbound[handle].connection.link.session?.sendHead(
                 exchanges[exchange].stream, block, kind, endStream: endStream)
@@ -154,7 +155,7 @@ extension Worker {
                 return
             }
         }
-        let hasLagged = reactor.now > exchanges[exchange].heldUpstream + Self.lag
+        let hasLagged = reactor.now > exchanges[exchange].heldUpstream.advanced(by: Self.lag)
         exchanges[exchange].heldUpstream = .distantFuture
         exchanges[exchange].owedUpstream = 0
         let connection = exchanges[exchange].upstream

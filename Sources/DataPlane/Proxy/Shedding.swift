@@ -210,8 +210,8 @@ extension Worker {
     /// True when a request of an admitted caller may go on. Its place is counted until `finish`.
     mutating func takePlace(_ exchange: Handle, _ handle: Handle) -> Bool {
         guard !exchanges[exchange].isQuiet, inbound.contains(handle) else { return true }
-        guard let caller = exchanges[exchange].caller else { return takesStreams() }
-        knowCaller(handle, caller)
+        guard exchanges[exchange].caller != nil else { return takesStreams() }
+        knowCaller(of: exchange, handle)
         let account = inbound[handle].callerAccount
         // The exchange itself is one of them already.
         let total = exchanges.count - 1

@@ -17,6 +17,7 @@ package enum Hops {
 
     /// Judges the value that arrived (empty when there was none) at a gateway of `cluster`.
     package static func judge(_ value: Span<UInt8>, at cluster: ClusterID) -> Judgement {
+        if value.isEmpty { return .passable(0) }
         let own = cluster.bytes
         var count = 0
         var start = 0
@@ -71,6 +72,11 @@ package enum CallDeadline {
     package static func tightened(_ current: Instant, by value: Span<UInt8>, now: Instant) -> Instant? {
         guard let milliseconds = CallNumber.parse(value, digits: 10) else { return nil }
         return min(current, now + .milliseconds(Int64(milliseconds)))
+    }
+
+    /// A millisecond or more is left.
+    package static func isLeft(_ deadline: Instant, now: Instant) -> Bool {
+        deadline.nanoseconds >= now.nanoseconds &+ 1_000_000
     }
 
     /// Appends the milliseconds left, rounded down; nothing is appended and false returned when none is left.

@@ -22,8 +22,17 @@ package enum OwnRole: Hashable, Sendable {
 /// The traffic policy of a service, shared by its destinations, and by services that have the same one.
 package final class ServiceTraffic: Sendable {
     package let settings: TrafficSettings
+    /// Three of them as each request needs them; zero: no limit.
+    package let requestTimeout: Wait
+    package let perTryTimeout: Wait
+    package let idleTimeout: Wait
 
-    init(_ settings: TrafficSettings) { self.settings = settings }
+    init(_ settings: TrafficSettings) {
+        self.settings = settings
+        requestTimeout = Wait(settings.requestTimeout)
+        perTryTimeout = Wait(settings.perTryTimeout)
+        idleTimeout = Wait(settings.idleTimeout)
+    }
 }
 
 /// One (service, port, scope) that can be routed to, with everything that a request on it needs already formatted.

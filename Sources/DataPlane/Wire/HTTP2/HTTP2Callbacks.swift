@@ -238,7 +238,9 @@ enum HTTP2Fields {
     }
 
     /// A field that is no pseudo field and may stand in HTTP/2.
+    @inline(__always)
     private static func isAllowed(_ entry: HeaderBlock.Entry, _ bytes: UnsafePointer<UInt8>?) -> Bool {
+        if entry.name.isOfNoFraming { return true }
         switch entry.name {
         case .other: return true
         case .host: return false

@@ -41,6 +41,8 @@ struct HTTP2Glitches {
     private let cancelBurst: Int32
     private let cancelRate: Int
     private var used = InlineArray<9, Int32>(repeating: 0)
+    /// Any of them may be above zero: a peer in good order has nothing to earn back.
+    private var hasUsed = false
     /// Counted and not taken yet.
     private var fresh = InlineArray<9, UInt32>(repeating: 0)
     private(set) var hasFresh = false
@@ -62,6 +64,7 @@ struct HTTP2Glitches {
         hasFresh = true
         guard exceeded == nil, let limit = limit(kind) else { return }
         used[index] += 1
+        hasUsed = true
         if used[index] > limit { exceeded = kind }
     }
 
@@ -105,6 +108,7 @@ struct HTTP2Glitches {
 
     /// A message head of use arrived.
     mutating func earnHead() {
+        guard hasUsed else { return }
         earn(.pings, 2)
         earn(.emptyData, 2)
         earn(.priorities, 2)
@@ -112,6 +116,7 @@ struct HTTP2Glitches {
 
     /// A stream ended cleanly: work was done.
     mutating func earnStream() {
+        guard hasUsed else { return }
         earn(.resets, 1)
         earn(.cancels, 1)
         earn(.heads, 1)
@@ -119,15 +124,17 @@ struct HTTP2Glitches {
 
     /// Body bytes arrived.
     mutating func earnData(_ count: Int) {
+        guard hasUsed else { return }
         earn(.pings, 1)
         if count >= 64 { earn(.emptyData, 1) }
     }
 
     /// A DATA frame of `count` bytes was sent; its window comes back in at most a few updates. What a window of some bytes let
     /// out is no work (HOSTILE 66).
-    mutating func earnSent(_ count: Int) { if count >= 16 { earn(.windowUpdates, 4) } }
+    mutating func earnSent(_ count: Int) { if hasUsed, count >= 16 { earn(.windowUpdates, 4) } }
 
     mutating func pass(seconds: Int) {
+        guard hasUsed else { return }
         let seconds = max(0, min(seconds, 3_600))
         earn(.pings, seconds)
         earn(.settings, seconds / 10)
@@ -138,5 +145,7 @@ struct HTTP2Glitches {
         earn(.resets, seconds / 10)
         earn(.cancels, seconds * cancelRate)
         earn(.heads, seconds / 10)
+        hasUsed = false
+        for index in 0..<used.count where used[index] > 0 { hasUsed = true }
     }
 }

@@ -216,7 +216,7 @@ struct HTTP2Inbox: ~Copyable {
             streams.remove(id)
             return
         }
-        let error = reason(flags, code)
+        let error = Self.reason(role, flags, code)
         unsafe stream.pointee.flags.insert(.closing)
         events.append(.closed(id, error))
         if error == .none {
@@ -234,7 +234,8 @@ struct HTTP2Inbox: ~Copyable {
         unsafe stream.pointee.unconsumed = 0
     }
 
-    private func reason(_ flags: HTTP2Stream.Flags, _ code: UInt32) -> HTTPStreamError {
+    // Static: a borrowing call would copy the whole inbox.
+    private static func reason(_ role: HTTPRole, _ flags: HTTP2Stream.Flags, _ code: UInt32) -> HTTPStreamError {
         if flags.contains(.violated) { return .violation }
         if role == .client, !flags.contains(.headSent) { return .refused }
         if code == HTTP2Code.none {

@@ -57,12 +57,16 @@ struct HTTP2Stream: ~Copyable {
     /// The queue was once so long that its memory is not kept.
     var wasLarge = false
 
-    mutating func reset(id: StreamID, window: Int) {
+    mutating func begin(_ id: StreamID, _ window: Int) {
         self.id = id
+        self.window = window
+    }
+
+    /// Holds nothing of the stream that it was for.
+    mutating func reset() {
         flags = []
         interim = 0
         unconsumed = 0
-        self.window = window
         sinceWidened = 0
         hasLagged = false
         queue.removeAll()
@@ -114,9 +118,9 @@ struct HTTP2StreamTable: ~Copyable {
 
     /// A fresh state that stands under `id` (which is not in the table yet).
     mutating func insert(_ id: StreamID) -> UnsafeMutablePointer<HTTP2Stream> {
-        let stream = unsafe spare.popLast() ?? make()
-        // SAFETY: initialised and owned here.
-        unsafe stream.pointee.reset(id: id, window: window)
+        let stream = unsafe spare.isEmpty ? make() : spare.removeLast()
+        // SAFETY: initialised and owned here; spare ones were reset.
+        unsafe stream.pointee.begin(id, window)
         unsafe place(stream, id)
         return unsafe stream
     }
@@ -199,7 +203,7 @@ struct HTTP2StreamTable: ~Copyable {
 
     private mutating func keep(_ stream: UnsafeMutablePointer<HTTP2Stream>) {
         // SAFETY: initialised and owned here; a spare state holds no peer's bytes.
-        unsafe stream.pointee.reset(id: 0, window: window)
+        unsafe stream.pointee.reset()
         guard unsafe spare.count < Self.spareLimit else {
             unsafe stream.deinitialize(count: 1)
             unsafe stream.deallocate()

@@ -4,8 +4,8 @@
 /// Blocks stand behind pointers because `Array` holds no noncopyable elements; the pointers never leave this file.
 @safe
 struct HeadQueue: ~Copyable {
-    /// Spare blocks kept: a busy connection has this many heads in one read; idle ones `shrink`.
-    private static let spareLimit = 64
+    /// Spare blocks kept: a busy connection has this many heads with their readers, as many as its streams; idle ones `shrink`.
+    private static let spareLimit = 256
 
     private var ready: [UnsafeMutablePointer<HeaderBlock>] = unsafe []
     private var spare: [UnsafeMutablePointer<HeaderBlock>] = unsafe []
@@ -99,7 +99,7 @@ struct HeadQueue: ~Copyable {
     mutating func recycle(_ block: consuming HeaderBlock) {
         guard unsafe spare.count < Self.spareLimit else { return }
         block.removeAll()
-        let pointer = unsafe hollow.popLast() ?? .allocate(capacity: 1)
+        let pointer = unsafe hollow.isEmpty ? .allocate(capacity: 1) : hollow.removeLast()
         // SAFETY: hollow or fresh memory.
         unsafe pointer.initialize(to: block)
         unsafe spare.append(pointer)
@@ -117,10 +117,10 @@ struct HeadQueue: ~Copyable {
     private mutating func construction() -> UnsafeMutablePointer<HeaderBlock> {
         if let pointer = unsafe underConstruction { return unsafe pointer }
         let pointer: UnsafeMutablePointer<HeaderBlock>
-        if let other = unsafe spare.popLast() {
-            unsafe pointer = other
+        if unsafe !spare.isEmpty {
+            unsafe pointer = spare.removeLast()
         } else {
-            unsafe pointer = hollow.popLast() ?? .allocate(capacity: 1)
+            unsafe pointer = hollow.isEmpty ? .allocate(capacity: 1) : hollow.removeLast()
             // SAFETY: hollow or fresh memory.
             unsafe pointer.initialize(to: HeaderBlock())
         }

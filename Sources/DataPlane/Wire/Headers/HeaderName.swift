@@ -1,6 +1,7 @@
 /// A field name that meshfed or its peers use often enough to be worth a number; everything else is `other`.
 ///
-/// Pseudo fields of RFC 9113 8.3 stand first, so that `isPseudo` is one comparison.
+/// Pseudo fields of RFC 9113 8.3 stand first, so that `isPseudo` is one comparison; then what concerns framing and the
+/// connection.
 package enum HeaderName: UInt8, Sendable {
     case other
     case method
@@ -89,6 +90,9 @@ package enum HeaderName: UInt8, Sendable {
     package var isMeshfed: Bool {
         rawValue >= HeaderName.meshfedOrigin.rawValue && rawValue <= HeaderName.meshfedProbe.rawValue
     }
+
+    /// Known, no pseudo field, and nothing that a version of HTTP forbids or rewrites.
+    var isOfNoFraming: Bool { rawValue > HeaderName.http2Settings.rawValue }
 
     /// Fields that concern one connection only (RFC 9110 7.6.1); `te` is judged by its value.
     package var isHopByHop: Bool {
