@@ -6,7 +6,7 @@ import Testing
         .init(path: "Sources/Core/Containers", limit: 43, why: "slabs, rings and buffers are pointers"),
         .init(path: "Sources/Core/Identity", limit: 205, why: "OpenSSL's certificates and keys"),
         .init(path: "Sources/Core/Telemetry", limit: 17, why: "the log's thread and its lock"),
-        .init(path: "Sources/DataPlane/Wire/HTTP2", limit: 398, why: "nghttp2's session, callbacks and allocator"),
+        .init(path: "Sources/DataPlane/Wire/HTTP2", limit: 399, why: "nghttp2's session, callbacks and allocator"),
         .init(
             path: "Sources/DataPlane/Wire/Headers", limit: 106,
             why: "heads lie in one slab; names are compared by words"

@@ -155,6 +155,26 @@ import Wire
         #expect(session.failure == nil && session.flood == nil)
     }
 
+    /// What gRPC does with a stream of tiny messages: each is answered by two windows and a PING that measures.
+    @Test func tinyMessagesWithWindowsAndPingsAreFree() {
+        var session = HTTPSession.http2(role: .server)
+        var told = Told()
+        var frames = Frames.opened()
+        frames.request(1)
+        feed(&session, frames.bytes, into: &told)
+        session.sendHead(1, block([(Array(":status".utf8), Array("200".utf8))]), .response, endStream: false)
+        for _ in 0..<20_000 {
+            session.sendData(1, [UInt8](repeating: 7, count: 7).span, endStream: false)
+            _ = output(of: &session)
+            var credit = Frames()
+            credit.add(8, 0, 0, [0, 0, 0, 7])
+            credit.add(8, 0, 1, [0, 0, 0, 7])
+            credit.add(6, 0, 0, [1, 2, 3, 4, 5, 6, 7, 8])
+            feed(&session, credit.bytes, into: &told)
+        }
+        #expect(session.failure == nil && session.flood == nil)
+    }
+
     /// A connection between our own proxies carries many callers, who may all cancel at once.
     @Test func aMeshLinkCarriesTheCancelsOfMany() {
         for (settings, survives) in [(HTTP2Settings.mesh, true), (HTTP2Settings.foreign, false)] {

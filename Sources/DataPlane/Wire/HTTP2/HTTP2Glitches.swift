@@ -98,7 +98,7 @@ struct HTTP2Glitches {
         // One per connection, rarely one more.
         case .settings, .goAways: 100
         case .emptyData: 500
-        // Some peers send one per small message, which the data frames sent pay for.
+        // Some peers send one or two per message, however small; the data frames sent pay for them.
         case .windowUpdates: 5_000
         // Browsers of the past sent a few per connection.
         case .priorities: 1_000
@@ -129,9 +129,13 @@ struct HTTP2Glitches {
         if count >= 64 { earn(.emptyData, 1) }
     }
 
-    /// A DATA frame of `count` bytes was sent; its window comes back in at most a few updates. What a window of some bytes let
-    /// out is no work (HOSTILE 66).
-    mutating func earnSent(_ count: Int) { if hasUsed, count >= 16 { earn(.windowUpdates, 4) } }
+    /// A DATA frame of `count` bytes was sent: its window comes back in at most a few updates, and who measures bandwidth (gRPC)
+    /// sends a PING for it. `isAll`: it took all that waited; what a window of some bytes let out of more is no work (HOSTILE 66).
+    mutating func earnSent(_ count: Int, isAll: Bool) {
+        guard hasUsed, count >= 16 || (isAll && count > 0) else { return }
+        earn(.windowUpdates, 4)
+        earn(.pings, 2)
+    }
 
     mutating func pass(seconds: Int) {
         guard hasUsed else { return }

@@ -317,7 +317,7 @@ struct HTTP2Inbox: ~Copyable {
         // SAFETY: see endHead.
         unsafe output.append(stream.pointee.queue.bytes.extracting(first: count))
         unsafe stream.pointee.queue.consume(count)
-        glitches.earnSent(count)
+        unsafe glitches.earnSent(count, isAll: stream.pointee.queue.isEmpty)
         if unsafe stream.pointee.flags.contains(.aboveLow),
             unsafe stream.pointee.queue.count <= limits.sendLowWater
         {
