@@ -124,8 +124,11 @@ struct NamesLoop: ~Copyable {
     private var nextView = Instant.zero
     private var room = [UInt8](repeating: 0, count: NamesLoop.longest)
     private var isRunning = true
+    /// False: another process answers at these sockets until this one knows the names.
+    private var isHearing: Bool
 
-    init(_ service: NamesService, resolverFile: String) throws(SocketError) {
+    init(_ service: NamesService, resolverFile: String, waits: Bool) throws(SocketError) {
+        isHearing = !waits
         let reactor = try Reactor()
         try reactor.watch(service.waker.descriptor, .readable, Token(kind: Kind.letters.rawValue, handle: .none))
         self.service = service
@@ -139,14 +142,33 @@ struct NamesLoop: ~Copyable {
 
     mutating func serve(_ socket: consuming DatagramSocket) throws(SocketError) {
         let descriptor = socket.descriptor
-        guard let handle = datagrams.insert(socket) else { return }
+        guard let handle = datagrams.insert(socket), isHearing else { return }
         try reactor.watch(descriptor, .readable, Token(kind: Kind.datagrams.rawValue, handle: handle))
     }
 
     mutating func serve(_ socket: consuming ListenerSocket) throws(SocketError) {
         let descriptor = socket.descriptor
-        guard let handle = listeners.insert(socket) else { return }
+        guard let handle = listeners.insert(socket), isHearing else { return }
         try reactor.watch(descriptor, .readable, Token(kind: Kind.listener.rawValue, handle: handle))
+    }
+
+    /// Begins with what was served before it knew any names.
+    private mutating func hear() {
+        guard !isHearing else { return }
+        isHearing = true
+        do throws(SocketError) {
+            for handle in datagrams.handles {
+                let token = Token(kind: Kind.datagrams.rawValue, handle: handle)
+                try reactor.watch(datagrams[handle].descriptor, .readable, token)
+            }
+            for handle in listeners.handles {
+                let token = Token(kind: Kind.listener.rawValue, handle: handle)
+                try reactor.watch(listeners[handle].descriptor, .readable, token)
+            }
+        } catch {
+            // As where the thread cannot start: questions get no answer.
+            isRunning = false
+        }
     }
 
     mutating func run() {
@@ -176,7 +198,9 @@ struct NamesLoop: ~Copyable {
         service.waker.drain()
         for letter in service.box.takeAll() {
             switch letter {
-            case .table(let fresh): table = fresh
+            case .table(let fresh):
+                table = fresh
+                hear()
             case .retire:
                 // Datagrams that are answered yet leave by their sockets: they are not closed.
                 for handle in datagrams.handles { reactor.forget(datagrams[handle].descriptor) }

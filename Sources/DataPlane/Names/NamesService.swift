@@ -27,6 +27,7 @@ package final class NamesService: Sendable {
         var datagrams: [Int32] = []
         var streams: [Int32] = []
         var sockets: [(name: String, descriptor: Int32)] = []
+        var isInherited = false
         for address in addresses {
             let (tcpName, udpName) = ("dns tcp \(address)", "dns udp \(address)")
             let stream: Int32
@@ -41,6 +42,7 @@ package final class NamesService: Sendable {
             let datagram: Int32
             if let known = inherited(udpName) {
                 datagram = known
+                isInherited = true
             } else {
                 datagram = try DatagramSocket.bind(bound).release()
             }
@@ -49,10 +51,10 @@ package final class NamesService: Sendable {
             sockets += [(tcpName, stream), (udpName, datagram)]
         }
         self.sockets = sockets
-        let (udp, tcp) = (datagrams, streams)
+        let (udp, tcp, isSuccessor) = (datagrams, streams, isInherited)
         try WorkerThread.start(name: "names") { [self] in
             do throws(SocketError) {
-                var loop = try NamesLoop(self, resolverFile: resolverFile)
+                var loop = try NamesLoop(self, resolverFile: resolverFile, waits: isSuccessor)
                 for descriptor in udp { try loop.serve(DatagramSocket(adopting: descriptor)) }
                 for descriptor in tcp { try loop.serve(ListenerSocket(adopting: descriptor)) }
                 loop.run()
