@@ -8,6 +8,8 @@ import Testing
         .init(path: "Sources/Core/Telemetry", limit: 17, why: "the log's thread and its lock"),
         .init(path: "Sources/DataPlane/Wire/HTTP2", limit: 399, why: "nghttp2's session, callbacks and allocator"),
         .init(
+            path: "Sources/DataPlane/Wire/HPACK", limit: 25, why: "the Huffman code's tables; values hashed by words"),
+        .init(
             path: "Sources/DataPlane/Wire/Headers", limit: 106,
             why: "heads lie in one slab; names are compared by words"
         ),

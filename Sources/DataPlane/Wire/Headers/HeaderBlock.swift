@@ -78,6 +78,22 @@ package struct HeaderBlock: ~Copyable {
         add(.other, start, count, start + count, value.count, sensitive)
     }
 
+    /// A field of known name, whose length the caller has at hand.
+    @inline(__always)
+    mutating func append(_ name: HeaderName, ofLength nameCount: Int, _ value: Span<UInt8>, sensitive: Bool) {
+        let start = slab.count
+        slab.append(value)
+        add(name, 0, nameCount, start, value.count, sensitive)
+    }
+
+    /// A field whose name is in lower case and not one that `HeaderName` knows.
+    mutating func append(lowerCased name: Span<UInt8>, value: Span<UInt8>, sensitive: Bool) {
+        let start = slab.count
+        slab.append(name)
+        slab.append(value)
+        add(.other, start, name.count, start + name.count, value.count, sensitive)
+    }
+
     package mutating func append(name: StaticString, value: Span<UInt8>) {
         // SAFETY: a static string's storage lives for ever.
         append(name: unsafe Span(_unsafeStart: name.utf8Start, count: name.utf8CodeUnitCount), value: value)
