@@ -38,7 +38,6 @@ final class Line {
     var link: HTTPLink?
     let role: HTTPRole
     let version: Version
-    private let memory: HTTP2Memory
     private(set) var failure: TransportError?
     /// Bytes of a raw line.
     private(set) var received: [UInt8] = []
@@ -56,10 +55,9 @@ final class Line {
     var isConsuming = true
     private var owed: [(stream: StreamID, count: Int)] = []
 
-    init(_ transport: consuming Transport, role: HTTPRole, version: Version, memory: HTTP2Memory) {
+    init(_ transport: consuming Transport, role: HTTPRole, version: Version) {
         self.role = role
         self.version = version
-        self.memory = memory
         link = HTTPLink(transport)
     }
 
@@ -73,7 +71,7 @@ final class Line {
         switch version {
         case .raw: break
         case .http1: link?.session = .http1(role: role, limits: limits)
-        case .http2: link?.session = .http2(role: role, limits: limits, settings: .mesh, memory: memory)
+        case .http2: link?.session = .http2(role: role, limits: limits, settings: .mesh)
         }
     }
 

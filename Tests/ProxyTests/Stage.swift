@@ -15,7 +15,6 @@ import Wire
 final class Stage {
     var buffers = WorkerBuffers()
     var scratch = OutputBuffer()
-    let memory = HTTP2Memory()
     let wall = WallTime(seconds: Machine.walltime)
     private(set) var lines: [Line] = []
     private var apps: [App] = []
@@ -68,8 +67,7 @@ final class Stage {
     /// Connects in plain.
     func connect(_ address: SocketAddress, _ version: Line.Version) throws -> Line {
         let line = Line(
-            Transport(socket: try Socket.connect(to: address), connecting: true), role: .client, version: version,
-            memory: memory)
+            Transport(socket: try Socket.connect(to: address), connecting: true), role: .client, version: version)
         lines.append(line)
         return line
     }
@@ -80,7 +78,7 @@ final class Stage {
     ) throws -> Line {
         let transport = Transport(
             client: try Socket.connect(to: address), context: context, serverName: serverName, buffers: buffers)
-        let line = Line(transport, role: .client, version: version, memory: memory)
+        let line = Line(transport, role: .client, version: version)
         lines.append(line)
         return line
     }
@@ -135,9 +133,9 @@ final class App {
             if let context {
                 line = Line(
                     Transport(server: socket, context: context, buffers: stage.buffers), role: .server,
-                    version: version, memory: stage.memory)
+                    version: version)
             } else {
-                line = Line(Transport(socket: socket), role: .server, version: version, memory: stage.memory)
+                line = Line(Transport(socket: socket), role: .server, version: version)
             }
             line.isEarly = isEarly
             line.onRequest = { [unowned self] line, message in

@@ -82,6 +82,13 @@ public struct ByteBuffer: ~Copyable {
         append(unsafe Span(_unsafeStart: text.utf8Start, count: text.utf8CodeUnitCount))
     }
 
+    /// Writes `byte` over the one at `index`, counted from the front.
+    @inlinable public mutating func replace(at index: Int, _ byte: UInt8) {
+        precondition(index >= 0 && index < count, "no such byte")
+        // SAFETY: the index lies in base[start..<end].
+        if let base = unsafe base { unsafe base[start + index] = byte }
+    }
+
     /// Drops `count` bytes from the front (at most all of them).
     @inlinable public mutating func consume(_ count: Int) {
         start += Swift.min(count, end - start)

@@ -142,7 +142,7 @@ extension Worker {
         if http2 {
             let isOurs = inbound[handle].isProxy || inbound[handle].part == .ownWorkload
             inbound[handle].connection.link.session = HTTPSession.http2(
-                role: .server, limits: limits, settings: isMesh && !isOurs ? .foreign : settings.shared, memory: memory)
+                role: .server, limits: limits, settings: isMesh && !isOurs ? .foreign : settings.shared)
         } else {
             inbound[handle].connection.link.session = HTTPSession.http1(role: .server, limits: limits)
         }

@@ -190,7 +190,7 @@ extension Worker {
             limits.isSecure = outbound[handle].connection.link.transport.isSecure
             outbound[handle].connection.link.session =
                 isHTTP2
-                ? HTTPSession.http2(role: .client, limits: limits, settings: settings.shared, memory: memory)
+                ? HTTPSession.http2(role: .client, limits: limits, settings: settings.shared)
                 : HTTPSession.http1(role: .client, limits: limits)
             // How many streams a peer that is not ours takes is known with its SETTINGS; what it would refuse is not sent.
             if !isHTTP2 || outbound[handle].connection.key.use == .meshHTTP { startServing(handle) }

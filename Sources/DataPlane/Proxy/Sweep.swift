@@ -22,10 +22,7 @@ extension Worker {
     mutating func sweep() {
         let now = reactor.now
         let isCalm = now >= nextCalm
-        if isCalm {
-            nextCalm = now + .seconds(Self.calmSeconds)
-            if exchanges.count == 0 { memory.drain() }
-        }
+        if isCalm { nextCalm = now + .seconds(Self.calmSeconds) }
         sweepInbound(now, isCalm)
         sweepOutbound(now, isCalm)
         sweepRelays(now)

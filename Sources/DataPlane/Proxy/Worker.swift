@@ -42,7 +42,6 @@ package struct Worker: ~Copyable {
     var reactor: Reactor
     var buffers = WorkerBuffers()
     var scratch = OutputBuffer()
-    let memory = HTTP2Memory()
     var configuration: ProxyConfiguration?
     var listeners: Slab<Listener>
     var inbound: Slab<Inbound>

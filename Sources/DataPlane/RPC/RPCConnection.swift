@@ -173,8 +173,7 @@ final class RPCConnection {
         settings.maxConcurrentStreams = limits.streamsPerConnection
         settings.connectionWindow = 4_194_304
         return .http2(
-            role: isServer ? .server : .client, limits: RPCListener.httpLimits(isSecure: isSecure), settings: settings,
-            memory: loop.memory)
+            role: isServer ? .server : .client, limits: RPCListener.httpLimits(isSecure: isSecure), settings: settings)
     }
 
     /// The owner wants no new calls on it; those under way may end.

@@ -40,7 +40,6 @@ package final class RPCLoop {
     var reactor: Reactor
     var buffers: WorkerBuffers
     var scratch = OutputBuffer()
-    let memory = HTTP2Memory()
     /// The way in from other threads.
     package let inbox: RPCInbox
 

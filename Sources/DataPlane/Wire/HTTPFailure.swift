@@ -25,8 +25,6 @@ package struct HTTPFailure: Error, Equatable, Sendable {
         case timeout
         /// `openStream` while `canOpenStream` is false.
         case notReady
-        /// No memory in the library.
-        case exhausted
     }
 
     package let reason: Reason
@@ -52,5 +50,6 @@ package enum HTTP2Code {
     package static let frameSize: UInt32 = 6
     package static let refusedStream: UInt32 = 7
     package static let cancel: UInt32 = 8
+    package static let compression: UInt32 = 9
     package static let enhanceYourCalm: UInt32 = 11
 }

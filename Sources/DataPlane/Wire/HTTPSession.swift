@@ -23,12 +23,10 @@ package struct HTTPSession: ~Copyable {
         HTTPSession(HTTP1Session(role: role, limits: limits))
     }
 
-    /// - Parameter memory: the worker's free lists; without it the session has its own.
     package static func http2(
-        role: HTTPRole, limits: HTTPLimits = HTTPLimits(), settings: HTTP2Settings = HTTP2Settings(),
-        memory: HTTP2Memory = HTTP2Memory()
+        role: HTTPRole, limits: HTTPLimits = HTTPLimits(), settings: HTTP2Settings = HTTP2Settings()
     ) -> HTTPSession {
-        HTTPSession(HTTP2Session(role: role, limits: limits, settings: settings, memory: memory))
+        HTTPSession(HTTP2Session(role: role, limits: limits, settings: settings))
     }
 
     package var isHTTP2: Bool { two != nil }
@@ -61,7 +59,9 @@ package struct HTTPSession: ~Copyable {
     @_lifetime(borrow self)
     package func bytes(_ offset: Int, _ count: Int) -> Span<UInt8> {
         switch two {
-        case .some(let session): return session.value.bytes(offset, count)
+        case .some(let session):
+            let bytes = session.value.slab.bytes
+            return bytes.extracting(offset..<offset + count)
         case .none:
             switch one {
             case .some(let session): return session.value.bytes(offset, count)

@@ -1,6 +1,6 @@
 internal import Containers
 
-/// The rules for heads that nghttp2 1.52 leaves to us (HOSTILE M7, 68, 70, 71 and 75).
+/// The rules for heads of HTTP/2 (RFC 9113 8; HOSTILE M7, 68, 70, 71 and 75). Bytes of names and values are judged as they are decoded.
 enum HTTP2Rules {
     enum Verdict {
         case accept
@@ -8,6 +8,62 @@ enum HTTP2Rules {
         case answer(Int)
         /// The stream is reset.
         case malformed
+    }
+
+    enum Section { case request, response, trailers }
+
+    /// Pseudo fields in front, each once and of this section; no field of one connection (RFC 9113 8.2.2, 8.3).
+    static func isWellFormed(_ block: borrowing HeaderBlock, _ section: Section, allowsProtocol: Bool) -> Bool {
+        var allowed: UInt8 =
+            switch section {
+            case .request:
+                bit(.method) | bit(.path) | bit(.scheme) | bit(.authority) | (allowsProtocol ? bit(.protocol) : 0)
+            case .response: bit(.status)
+            case .trailers: 0
+            }
+        for index in 0..<block.count {
+            let name = block.name(at: index)
+            if name.isOfNoFraming || name == .other {
+                allowed = 0
+                continue
+            }
+            switch name {
+            case .method, .path, .scheme, .authority, .status, .protocol:
+                guard allowed & bit(name) != 0 else { return false }
+                allowed &= ~bit(name)
+                continue
+            case .connection, .keepAlive, .proxyConnection, .transferEncoding, .upgrade:
+                return false
+            case .te:
+                guard block.value(at: index).equalsIgnoringCase("trailers") else { return false }
+            default:
+                break
+            }
+            allowed = 0
+        }
+        return true
+    }
+
+    private static func bit(_ name: HeaderName) -> UInt8 { 1 << name.rawValue }
+
+    /// What `content-length` says; -1 when it is not there, nil when it says nonsense or is there twice (RFC 9113 8.1.1).
+    static func contentLength(_ block: borrowing HeaderBlock) -> Int? {
+        guard let index = block.first(.contentLength) else { return -1 }
+        guard block.next(.contentLength, from: index + 1) == nil else { return nil }
+        return block.value(at: index).decimal
+    }
+
+    /// How long the body of a final response is: -1 when that is not said, nil when what is said cannot be.
+    static func bodyLength(_ block: inout HeaderBlock, asksNoBody: Bool) -> Int? {
+        guard let length = contentLength(block) else { return nil }
+        if block.says(.status, "204") {
+            guard length <= 0 else { return nil }
+            // Not to be sent (RFC 9110 8.6), but some do.
+            block.remove(.contentLength)
+            return 0
+        }
+        if block.says(.status, "101") { return -1 }
+        return asksNoBody || block.says(.status, "304") ? 0 : length
     }
 
     /// Judges a request and drops `host`, which `:authority` replaces. `known` is an authority that was judged before.

@@ -15,21 +15,21 @@ struct HTTP2Stream: ~Copyable {
         /// Nothing more will be queued.
         static let sendEnded = Flags(rawValue: 1 << 4)
         static let hasTrailers = Flags(rawValue: 1 << 5)
-        /// The data source waits for `resume`.
-        static let deferred = Flags(rawValue: 1 << 6)
+        /// It stands in the line of those that have something to send and a window for it.
+        static let inLine = Flags(rawValue: 1 << 6)
         /// The owner has no more interest: no events, its body is consumed on arrival.
         static let abandoned = Flags(rawValue: 1 << 7)
         /// The peer broke the rules in it.
         static let violated = Flags(rawValue: 1 << 8)
         /// The body is discarded, the answer is the owner's.
         static let discardsBody = Flags(rawValue: 1 << 9)
-        /// nghttp2 has closed it.
+        /// Both sides are done with it.
         static let closed = Flags(rawValue: 1 << 10)
         /// The queue was above the low-water mark.
         static let aboveLow = Flags(rawValue: 1 << 11)
-        /// Client: the request HEADERS went out.
-        static let headSent = Flags(rawValue: 1 << 12)
-        /// The final head was submitted.
+        /// Client: the request was HEAD, whose response has no body whatever its length says.
+        static let asksNoBody = Flags(rawValue: 1 << 12)
+        /// The final head was given to us.
         static let headSubmitted = Flags(rawValue: 1 << 13)
         /// RST_STREAM came from the peer.
         static let peerReset = Flags(rawValue: 1 << 14)
@@ -37,92 +37,107 @@ struct HTTP2Stream: ~Copyable {
         static let closing = Flags(rawValue: 1 << 15)
         /// It asks for another protocol (extended CONNECT, RFC 8441).
         static let upgrade = Flags(rawValue: 1 << 16)
+        /// Body bytes were consumed slowly since the window was last judged.
+        static let hasLagged = Flags(rawValue: 1 << 17)
+        /// The queue was once so long that its memory is not kept.
+        static let wasLarge = Flags(rawValue: 1 << 18)
     }
 
     var id: StreamID = 0
     var flags: Flags = []
-    var interim = 0
+    var interim: Int32 = 0
+    /// Body bytes that the peer's `content-length` leaves; below zero when it said none.
+    var expected = -1
     /// Body bytes handed out and not yet consumed.
     var unconsumed = 0
-    /// Our window for it, as announced.
+    /// Our window for it, as announced, and what the peer may still send of it.
     var window = 0
-    /// Body bytes consumed since the window was last judged, and whether its reader lagged meanwhile.
+    var receivable = 0
+    /// Consumed bytes that the peer was not told of.
+    var credit = 0
+    /// Body bytes consumed since the window was last judged.
     var sinceWidened = 0
-    var hasLagged = false
+    /// What the peer's window leaves us; may be negative (RFC 9113 6.9.2).
+    var sendable = 0
     /// Body bytes to send.
     var queue = ByteBuffer()
-    /// The head and trailers that nghttp2 refers to until their frames are written.
-    var head = HeaderBlock()
+    /// Trailers that wait for the queue to be sent.
     var trailers = HeaderBlock()
-    /// The queue was once so long that its memory is not kept.
-    var wasLarge = false
 
-    mutating func begin(_ id: StreamID, _ window: Int) {
+    mutating func begin(_ id: StreamID, receivable: Int, sendable: Int) {
         self.id = id
-        self.window = window
+        window = receivable
+        self.receivable = receivable
+        self.sendable = sendable
     }
 
     /// Holds nothing of the stream that it was for.
     mutating func reset() {
+        let wasLarge = flags.contains(.wasLarge)
         flags = []
         interim = 0
+        expected = -1
         unconsumed = 0
+        credit = 0
         sinceWidened = 0
-        hasLagged = false
         queue.removeAll()
         if wasLarge { queue.shrink() }
-        wasLarge = false
-        head.removeAll()
         trailers.removeAll()
     }
 }
 
-/// Live streams by id: open addressing over pointers, with a few spare states.
+/// Live streams by id: open addressing over places that do not move, with a few spare states.
 @safe
 struct HTTP2StreamTable: ~Copyable {
     /// As many as may end in one burst on a busy connection; an idle one gives them back (`shrink`).
     private static let spareLimit = 256
+    private static let nowhere: Int32 = -1
 
     private var keys: [StreamID] = []
-    private var values: [UnsafeMutablePointer<HTTP2Stream>?] = unsafe []
-    private var spare: [UnsafeMutablePointer<HTTP2Stream>] = unsafe []
+    private var places: [Int32] = []
+    private var states: [UnsafeMutablePointer<HTTP2Stream>?] = unsafe []
+    /// Places whose state is kept for the next stream, and places without one.
+    private var spare: [Int32] = []
+    private var hollow: [Int32] = []
     private(set) var count = 0
-    let window: Int
 
-    /// - Parameter window: with which each stream begins.
-    init(window: Int) { self.window = window }
+    init() {}
 
     deinit {
         // SAFETY: each state is initialised, owned here, and stands in one place only.
-        for slot in keys.indices {
-            guard let value = unsafe values[slot] else { continue }
-            unsafe value.deinitialize(count: 1)
-            unsafe value.deallocate()
-        }
-        for index in unsafe spare.indices {
-            let value = unsafe spare[index]
-            unsafe value.deinitialize(count: 1)
-            unsafe value.deallocate()
+        for index in unsafe states.indices {
+            guard let state = unsafe states[index] else { continue }
+            unsafe state.deinitialize(count: 1)
+            unsafe state.deallocate()
         }
     }
 
-    func find(_ id: StreamID) -> UnsafeMutablePointer<HTTP2Stream>? {
+    /// The state in a place that `find` or `insert` gave; good until the stream is removed.
+    subscript(place: Int) -> HTTP2Stream {
+        // SAFETY (both): a place in use has a state, which does not move; the array checks the place.
+        unsafeAddress { unsafe UnsafePointer(states[place].unsafelyUnwrapped) }
+        unsafeMutableAddress { unsafe states[place].unsafelyUnwrapped }
+    }
+
+    /// The place of a live stream.
+    func find(_ id: StreamID) -> Int? {
         guard count > 0 else { return nil }
         var slot = Self.slot(id, keys.count)
-        while unsafe values[slot] != nil {
-            if keys[slot] == id { return unsafe values[slot] }
+        while places[slot] != Self.nowhere {
+            if keys[slot] == id { return Int(places[slot]) }
             slot = (slot + 1) & (keys.count - 1)
         }
         return nil
     }
 
-    /// A fresh state that stands under `id` (which is not in the table yet).
-    mutating func insert(_ id: StreamID) -> UnsafeMutablePointer<HTTP2Stream> {
-        let stream = unsafe spare.isEmpty ? make() : spare.removeLast()
-        // SAFETY: initialised and owned here; spare ones were reset.
-        unsafe stream.pointee.begin(id, window)
-        unsafe place(stream, id)
-        return unsafe stream
+    /// A fresh state for `id`, which is not in the table yet.
+    mutating func insert(_ id: StreamID, receivable: Int, sendable: Int) -> Int {
+        let place = spare.popLast() ?? make()
+        if (count + 1) * 2 > keys.count { grow() }
+        put(id, place)
+        count += 1
+        self[Int(place)].begin(id, receivable: receivable, sendable: sendable)
+        return Int(place)
     }
 
     mutating func remove(_ id: StreamID) {
@@ -130,86 +145,85 @@ struct HTTP2StreamTable: ~Copyable {
         let mask = keys.count - 1
         var slot = Self.slot(id, keys.count)
         while true {
-            guard let stream = unsafe values[slot] else { return }
-            if keys[slot] == id {
-                unsafe keep(stream)
-                break
-            }
+            if places[slot] == Self.nowhere { return }
+            if keys[slot] == id { break }
             slot = (slot + 1) & mask
         }
-        unsafe values[slot] = nil
+        keep(places[slot])
+        places[slot] = Self.nowhere
         count -= 1
         // Entries behind move forward, so that no search stops at the hole.
         var next = (slot + 1) & mask
-        while let moving = unsafe values[next] {
+        while places[next] != Self.nowhere {
             let home = Self.slot(keys[next], keys.count)
             if (next - home) & mask >= (next - slot) & mask {
                 keys[slot] = keys[next]
-                unsafe values[slot] = moving
-                unsafe values[next] = nil
+                places[slot] = places[next]
+                places[next] = Self.nowhere
                 slot = next
             }
             next = (next + 1) & mask
         }
     }
 
-    /// Ids of all states, in no order.
+    /// Ids of all streams, in rising order.
     var ids: [StreamID] {
         var result: [StreamID] = []
-        for slot in keys.indices where unsafe values[slot] != nil { result.append(keys[slot]) }
-        return result
+        for slot in keys.indices where places[slot] != Self.nowhere { result.append(keys[slot]) }
+        return result.sorted()
     }
 
     /// Gives the memory of spare states back.
     mutating func shrink() {
-        while let stream = unsafe spare.popLast() {
-            // SAFETY: initialised and owned here.
-            unsafe stream.deinitialize(count: 1)
-            unsafe stream.deallocate()
-        }
-        if count == 0 {
-            keys = []
-            unsafe values = []
-        }
+        while let place = spare.popLast() { free(place) }
+        guard count == 0 else { return }
+        keys = []
+        places = []
+        hollow = []
+        unsafe states = []
     }
 
-    private mutating func place(_ stream: UnsafeMutablePointer<HTTP2Stream>, _ id: StreamID) {
-        if (count + 1) * 2 > keys.count { grow() }
+    private mutating func put(_ id: StreamID, _ place: Int32) {
         var slot = Self.slot(id, keys.count)
-        while unsafe values[slot] != nil { slot = (slot + 1) & (keys.count - 1) }
+        while places[slot] != Self.nowhere { slot = (slot + 1) & (keys.count - 1) }
         keys[slot] = id
-        unsafe values[slot] = stream
-        count += 1
+        places[slot] = place
     }
 
     private mutating func grow() {
         let oldKeys = keys
-        let oldValues = unsafe values
+        let oldPlaces = places
         let size = max(16, oldKeys.count * 2)
         keys = Array(repeating: 0, count: size)
-        unsafe values = Array(repeating: nil, count: size)
-        count = 0
-        for slot in oldKeys.indices {
-            if let stream = unsafe oldValues[slot] { unsafe place(stream, oldKeys[slot]) }
-        }
+        places = Array(repeating: Self.nowhere, count: size)
+        for slot in oldKeys.indices where oldPlaces[slot] != Self.nowhere { put(oldKeys[slot], oldPlaces[slot]) }
     }
 
-    private func make() -> UnsafeMutablePointer<HTTP2Stream> {
-        let stream = UnsafeMutablePointer<HTTP2Stream>.allocate(capacity: 1)
+    private mutating func make() -> Int32 {
+        let state = UnsafeMutablePointer<HTTP2Stream>.allocate(capacity: 1)
         // SAFETY: fresh memory.
-        unsafe stream.initialize(to: HTTP2Stream())
-        return unsafe stream
+        unsafe state.initialize(to: HTTP2Stream())
+        if let place = hollow.popLast() {
+            unsafe states[Int(place)] = state
+            return place
+        }
+        unsafe states.append(state)
+        return Int32(truncatingIfNeeded: unsafe states.count &- 1)
     }
 
-    private mutating func keep(_ stream: UnsafeMutablePointer<HTTP2Stream>) {
-        // SAFETY: initialised and owned here; a spare state holds no peer's bytes.
-        unsafe stream.pointee.reset()
-        guard unsafe spare.count < Self.spareLimit else {
-            unsafe stream.deinitialize(count: 1)
-            unsafe stream.deallocate()
-            return
-        }
-        unsafe spare.append(stream)
+    private mutating func keep(_ place: Int32) {
+        // A spare state holds no peer's bytes.
+        self[Int(place)].reset()
+        if spare.count < Self.spareLimit { spare.append(place) } else { free(place) }
+    }
+
+    private mutating func free(_ place: Int32) {
+        guard let state = unsafe states[Int(place)] else { return }
+        // SAFETY: initialised and owned here; the place is hollow from now on.
+        unsafe state.deinitialize(count: 1)
+        unsafe state.deallocate()
+        unsafe states[Int(place)] = nil
+        hollow.append(place)
     }
 
     /// Fibonacci hashing: the peer picks the ids, but at most as many as the stream limit allows.
