@@ -32,7 +32,7 @@ package enum HTTP2Glitch: UInt8, CaseIterable, Sendable {
     }
 }
 
-/// Counts the glitches of one connection: nghttp2 1.52 limits few of them. Above a kind's limit the connection ends with GOAWAY
+/// Counts the glitches of one connection. Above a kind's limit it ends with GOAWAY
 /// ENHANCE_YOUR_CALM.
 ///
 /// No clock: work that is of use (heads, body bytes, body frames sent) and `pass(seconds:)` earn allowance back.

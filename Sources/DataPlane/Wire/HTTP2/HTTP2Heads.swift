@@ -95,8 +95,9 @@ extension HTTP2Session {
                 !heads.building.contains(.contentLength)
             else { return violate(place) }
         } else {
-            guard let length = HTTP2Rules.bodyLength(
-                &heads.building, asksNoBody: streams[place].flags.contains(.asksNoBody)),
+            guard
+                let length = HTTP2Rules.bodyLength(
+                    &heads.building, asksNoBody: streams[place].flags.contains(.asksNoBody)),
                 !endsStream || length <= 0
             else { return violate(place) }
             streams[place].expected = length

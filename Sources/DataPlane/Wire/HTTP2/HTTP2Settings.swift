@@ -19,7 +19,7 @@ package struct HTTP2Settings: Sendable {
     /// connection makes us hold.
     package var heldBytes = 8_388_608
     package var maxConcurrentStreams = 1_024
-    /// RST_STREAM that the peer may send at once beyond the streams that end cleanly; above it ENHANCE_YOUR_CALM. nghttp2's own
+    /// RST_STREAM that the peer may send at once beyond the streams that end cleanly; above it ENHANCE_YOUR_CALM. nghttp2's
     /// figures (1,000 and 33).
     package var cancelBurst = 1_000
     /// How many more each second.
