@@ -18,7 +18,7 @@ package struct HPACKEncoder: ~Copyable {
     private let capacity: Int
     /// The size that the peer's decoder has.
     private var announced = HPACKTable.initialCapacity
-    /// The smallest that our table had since the last block.
+    /// The smallest that our table had since the last block; that block's size where it only grew.
     private var smallest = HPACKTable.initialCapacity
 
     /// - capacity: the most our encoder uses, whatever the peer offers. Until `limit` says more it is 4,096 bytes.
@@ -82,7 +82,9 @@ package struct HPACKEncoder: ~Copyable {
     }
 
     private mutating func writeUpdates(_ output: inout ByteBuffer) {
-        if smallest < table.capacity { HPACKInteger.append(smallest, mask: 0x1f, pattern: 0x20, to: &output) }
+        if smallest < min(announced, table.capacity) {
+            HPACKInteger.append(smallest, mask: 0x1f, pattern: 0x20, to: &output)
+        }
         HPACKInteger.append(table.capacity, mask: 0x1f, pattern: 0x20, to: &output)
         announced = table.capacity
         smallest = table.capacity
