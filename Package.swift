@@ -125,7 +125,7 @@ let package = Package(
         .target(
             name: "WireFuzz", dependencies: ["Wire", "Containers", "MeshModel"], path: "Tests/Fuzz/Wire",
             swiftSettings: strict),
-        tests("Wire", ["Containers", "WireFuzz"]),
+        tests("Wire", ["CNGHTTP2", "Containers", "WireFuzz"]),
         tests("Routing", ["MeshModel", "Identity", "Containers", "Telemetry"]),
         tests("Redirect", ["Settings"]), tests("Names", ["MeshModel", "Wire"]),
         tests("Reactor", ["Containers", "MeshModel"]),

@@ -8,7 +8,7 @@
         @Test(arguments: [
             "http1-server", "http1-client", "http2-server", "http2-client", "grpc", "proxy-header", "host",
             "chunked", "headers", "target", "server-name",
-            "client-hello", "dns",
+            "client-hello", "dns", "hpack",
         ])
         func theCorpusPasses(_ codec: String) throws {
             let folder = URL(filePath: #filePath).deletingLastPathComponent().deletingLastPathComponent()

@@ -15,6 +15,7 @@ package func fuzzWire(_ codec: String, _ bytes: Span<UInt8>) -> Bool {
     case "http1-client": fuzzHTTP1Client(bytes)
     case "http2-server": fuzzHTTP2Server(bytes)
     case "http2-client": fuzzHTTP2Client(bytes)
+    case "hpack": fuzzHPACK(bytes)
     case "grpc": fuzzGRPC(bytes)
     case "proxy-header": fuzzProxyHeader(bytes)
     case "host": fuzzHost(bytes)

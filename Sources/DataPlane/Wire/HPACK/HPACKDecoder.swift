@@ -71,9 +71,13 @@ package struct HPACKDecoder: ~Copyable {
                 sink.outcome.isMalformed = true
                 return
             }
-            sink.add(
-                entry.name, Int(entry.nameCount), table.nameBytes(of: entry), table.value(of: entry), sensitive: false,
-                to: &block)
+            guard sink.takes(entry.size, block) else { return }
+            if entry.name == .other {
+                block.append(lowerCased: table.nameBytes(of: entry), value: table.value(of: entry), sensitive: false)
+            } else {
+                block.append(
+                    entry.name, ofLength: Int(entry.nameCount), table.value(of: entry), sensitive: false)
+            }
         } else {
             guard index >= 1 else { throw HPACKError() }
             let row = HPACKStaticTable.rows[index &- 1]
@@ -175,16 +179,20 @@ struct HPACKSink {
         self.byteLimit = byteLimit
     }
 
+    /// False from the first field on that would come above the limits.
+    @inline(__always)
+    mutating func takes(_ size: Int, _ block: borrowing HeaderBlock) -> Bool {
+        if !outcome.isOversized, block.count < countLimit, block.byteCount &+ size <= byteLimit { return true }
+        outcome.isOversized = true
+        return false
+    }
+
     @inline(__always)
     mutating func add(
         _ name: HeaderName, _ nameCount: Int, _ nameBytes: Span<UInt8>, _ value: Span<UInt8>, sensitive: Bool,
         to block: inout HeaderBlock
     ) {
-        let size = nameCount &+ value.count &+ HeaderBlock.fieldOverhead
-        guard !outcome.isOversized, block.count < countLimit, block.byteCount &+ size <= byteLimit else {
-            outcome.isOversized = true
-            return
-        }
+        guard takes(nameCount &+ value.count &+ HeaderBlock.fieldOverhead, block) else { return }
         if name == .other {
             block.append(lowerCased: nameBytes, value: value, sensitive: sensitive)
         } else {

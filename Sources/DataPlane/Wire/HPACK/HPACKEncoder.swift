@@ -18,7 +18,7 @@ package struct HPACKEncoder: ~Copyable {
     private let capacity: Int
     /// The size that the peer's decoder has.
     private var announced = HPACKTable.initialCapacity
-    /// The smallest that our table had since the last block.
+    /// The smallest that our table had since the last block; that block's size where it only grew.
     private var smallest = HPACKTable.initialCapacity
 
     /// - capacity: the most our encoder uses, whatever the peer offers. Until `limit` says more it is 4,096 bytes.
@@ -46,43 +46,48 @@ package struct HPACKEncoder: ~Copyable {
     ) {
         if announced != table.capacity || smallest < announced { writeUpdates(&output) }
         let count = block.count
+        // Most blocks have them in front; those behind the first other field are looked for.
+        var firstOther = count
         for position in 0..<count {
-            let name = block.name(at: position)
-            guard name.isPseudo else { continue }
-            if name == replaced {
-                write(name, Span(), value.span, false, &output)
+            let entry = block.entry(at: position)
+            guard entry.name.isPseudo else {
+                firstOther = min(firstOther, position)
+                continue
+            }
+            if entry.name == replaced {
+                write(entry.name, Span(), value.span, false, &output)
             } else {
-                write(name, Span(), block.value(at: position), block.isSensitive(at: position), &output)
+                write(entry.name, Span(), block.value(of: entry), entry.isSensitive, &output)
             }
         }
-        for position in 0..<count {
-            let name = block.name(at: position)
-            if !name.isOfNoFraming {
-                guard Self.isAllowed(name, block, position) else { continue }
+        for position in firstOther..<count {
+            let entry = block.entry(at: position)
+            if !entry.name.isOfNoFraming {
+                guard Self.isAllowed(entry, block) else { continue }
             }
-            if name == replaced, name != .other {
-                write(name, Span(), value.span, false, &output)
-            } else if name == .other {
-                write(
-                    name, block.nameBytes(at: position), block.value(at: position), block.isSensitive(at: position),
-                    &output)
+            if entry.name == .other {
+                write(.other, block.nameBytes(at: position), block.value(of: entry), entry.isSensitive, &output)
+            } else if entry.name == replaced {
+                write(entry.name, Span(), value.span, false, &output)
             } else {
-                write(name, Span(), block.value(at: position), block.isSensitive(at: position), &output)
+                write(entry.name, Span(), block.value(of: entry), entry.isSensitive, &output)
             }
         }
     }
 
-    private static func isAllowed(_ name: HeaderName, _ block: borrowing HeaderBlock, _ position: Int) -> Bool {
-        switch name {
+    private static func isAllowed(_ entry: HeaderBlock.Entry, _ block: borrowing HeaderBlock) -> Bool {
+        switch entry.name {
         case .other: true
         case .host: false
-        case .te: block.value(at: position).equalsIgnoringCase("trailers")
-        default: !name.isPseudo && !name.isHopByHop
+        case .te: block.value(of: entry).equalsIgnoringCase("trailers")
+        default: !entry.name.isPseudo && !entry.name.isHopByHop
         }
     }
 
     private mutating func writeUpdates(_ output: inout ByteBuffer) {
-        if smallest < table.capacity { HPACKInteger.append(smallest, mask: 0x1f, pattern: 0x20, to: &output) }
+        if smallest < min(announced, table.capacity) {
+            HPACKInteger.append(smallest, mask: 0x1f, pattern: 0x20, to: &output)
+        }
         HPACKInteger.append(table.capacity, mask: 0x1f, pattern: 0x20, to: &output)
         announced = table.capacity
         smallest = table.capacity
@@ -101,12 +106,12 @@ package struct HPACKEncoder: ~Copyable {
         if indexing == .with {
             let latest = index.latest(name)
             if name != .other, let entry = table.entry(numbered: latest), table.holds(entry, name, nameBytes, value) {
-                return writeIndex(latest, &output)
+                return Self.writeIndex(table.index(numbered: latest), &output)
             }
             let hash = Self.hash(name, nameBytes, value)
             if let number = index.find(hash, name, nameBytes, value, in: table) {
                 index.setLatest(name, number)
-                return writeIndex(number, &output)
+                return Self.writeIndex(table.index(numbered: number), &output)
             }
             return insert(name, nameBytes, value, hash, &output)
         }
@@ -143,8 +148,9 @@ package struct HPACKEncoder: ~Copyable {
         index.setLatest(name, number)
     }
 
-    private func writeIndex(_ number: UInt32, _ output: inout ByteBuffer) {
-        HPACKInteger.append(table.index(numbered: number), mask: 0x7f, pattern: 0x80, to: &output)
+    @inline(__always)
+    private static func writeIndex(_ index: Int, _ output: inout ByteBuffer) {
+        HPACKInteger.append(index, mask: 0x7f, pattern: 0x80, to: &output)
     }
 
     private static func writeLiteral(

@@ -8,16 +8,23 @@ struct HPACKIndex: ~Copyable {
     /// Entries that share a place: this many are looked at, the oldest is overwritten.
     private static let ways = 4
 
-    private var last: InlineArray<128, UInt32> = .init(repeating: 0)
+    /// By the known name's number; empty until something is inserted.
+    private var last: [UInt32] = []
     /// Its count is a power of two, or 0.
     private var slots: [UInt32] = []
 
     /// The number of the last entry of that known name that was inserted or found; it may be gone.
     @inline(__always)
-    func latest(_ name: HeaderName) -> UInt32 { last[Int(name.rawValue & 127)] }
+    func latest(_ name: HeaderName) -> UInt32 {
+        let place = Int(name.rawValue)
+        return place < last.count ? last[place] : 0
+    }
 
     @inline(__always)
-    mutating func setLatest(_ name: HeaderName, _ number: UInt32) { last[Int(name.rawValue & 127)] = number }
+    mutating func setLatest(_ name: HeaderName, _ number: UInt32) {
+        let place = Int(name.rawValue)
+        if place < last.count { last[place] = number }
+    }
 
     /// The number of the entry with exactly these bytes.
     func find(
@@ -44,6 +51,7 @@ struct HPACKIndex: ~Copyable {
     }
 
     private mutating func rebuild(_ table: borrowing HPACKTable) {
+        if last.isEmpty { last = [UInt32](repeating: 0, count: Int(UInt8.max) / 2 + 1) }
         slots = [UInt32](repeating: 0, count: table.ringCount &* 2)
         for age in 0..<table.count {
             let number = table.nextNumber &- UInt32(truncatingIfNeeded: table.count &- age)

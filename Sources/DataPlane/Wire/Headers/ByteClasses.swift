@@ -130,22 +130,24 @@ extension Span where Element == UInt8 {
 
     /// Every byte may stand in a field value: no control but tab, no DEL. Eight bytes at a time where there are none.
     package var isFieldContent: Bool {
-        var index = 0
+        guard count >= 8 else { return isFieldContentByBytes(0..<count) }
         let own = unsafe bytes
-        while index &+ 8 <= count {
-            // SAFETY: index + 8 <= count.
-            let word = unsafe own.unsafeLoadUnaligned(fromUncheckedByteOffset: index, as: UInt64.self)
+        var index = 0
+        while index < count {
+            // The last word overlaps the one before it.
+            let offset = Swift.min(index, count &- 8)
+            // SAFETY: offset + 8 <= count.
+            let word = unsafe own.unsafeLoadUnaligned(fromUncheckedByteOffset: offset, as: UInt64.self)
             let delete = word ^ (Self.ones &* 0x7f)
             let suspects = (word &- Self.ones &* 0x20) & ~word | (delete &- Self.ones) & ~delete
-            if suspects & Self.tops != 0 {
-                for offset in index..<index &+ 8 where !self[offset].isFieldContent { return false }
-            }
+            if suspects & Self.tops != 0, !isFieldContentByBytes(offset..<offset &+ 8) { return false }
             index &+= 8
         }
-        while index < count {
-            if !self[index].isFieldContent { return false }
-            index &+= 1
-        }
+        return true
+    }
+
+    private func isFieldContentByBytes(_ range: Range<Int>) -> Bool {
+        for index in range where !self[index].isFieldContent { return false }
         return true
     }
 

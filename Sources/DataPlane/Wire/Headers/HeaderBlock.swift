@@ -142,6 +142,19 @@ package struct HeaderBlock: ~Copyable {
         return bytes.extracting(start..<start + Int(entries[index].valueCount))
     }
 
+    /// All that is known of a field, for a codec that asks for more than one thing.
+    @inline(__always)
+    func entry(at index: Int) -> Entry { entries[index] }
+
+    /// The value of an entry of this block.
+    @_lifetime(borrow self)
+    @inline(__always)
+    func value(of entry: Entry) -> Span<UInt8> {
+        let start = Int(entry.valueStart)
+        let bytes = slab.bytes
+        return bytes.extracting(start..<start &+ Int(entry.valueCount))
+    }
+
     /// The value of the first field of that name; empty when there is none.
     @_lifetime(borrow self)
     package func value(of name: HeaderName) -> Span<UInt8> {
