@@ -93,6 +93,9 @@ package struct SPIFFEID: Hashable, Comparable, Sendable, CustomStringConvertible
         left.parts === right.parts || left.parts.text == right.parts.text
     }
     package func hash(into hasher: inout Hasher) { hasher.combine(parts.text) }
+
+    /// True only for the same ID, handed on from one place to another; false says nothing.
+    package static func isSameObject(_ left: SPIFFEID?, _ right: SPIFFEID?) -> Bool { left?.parts === right?.parts }
     package static func < (left: SPIFFEID, right: SPIFFEID) -> Bool { left.text < right.text }
 
     private static func make(_ domain: TrustDomain, _ segments: [String]) -> SPIFFEID {

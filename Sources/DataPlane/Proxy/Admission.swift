@@ -28,11 +28,18 @@ extension Worker {
     mutating func admit(_ exchange: Handle, _ handle: Handle, _ configuration: ProxyConfiguration) -> Verdict {
         switch inbound[handle].entry {
         case .explicit, .captured, .outboundTCP: return admitExplicit(exchange, handle, configuration)
-        case .mesh:
-            return settings.isGateway
-                ? admitAtGateway(exchange, handle, configuration) : admitAtSidecar(exchange, handle, configuration)
+        case .mesh: return admitNameless(exchange, handle)
         case .inboundPlain(let port): return admitPlain(exchange, port, configuration)
         }
+    }
+
+    /// A mesh leg whose SNI names a destination.
+    mutating func admit(
+        _ exchange: Handle, _ handle: Handle, to named: Destination, _ configuration: ProxyConfiguration
+    ) -> Verdict {
+        settings.isGateway
+            ? admitAtGateway(exchange, handle, named, configuration)
+            : admitAtSidecar(exchange, handle, named, configuration)
     }
 
     // MARK: The app's own calls
@@ -71,31 +78,52 @@ extension Worker {
 
     // MARK: Mesh legs
 
+    /// What a gateway takes a peer's request for.
+    private struct Leg {
+        let plan: CandidateWalk.Plan
+        let reporter: Reporter
+        /// One of our proxies sent it.
+        let isOurs: Bool
+    }
+
+    /// Nil: nothing is routed for the peer.
+    private func leg(_ exchange: Handle, _ part: PeerPart) -> Leg? {
+        switch part {
+        case .ownWorkload:
+            let hasOrigin = exchanges[exchange].head.contains(.meshfedOrigin)
+            return Leg(plan: .egress(foreignCaller: !hasOrigin), reporter: .egress, isOurs: hasOrigin)
+        case .ownBroker: return Leg(plan: .egress(foreignCaller: true), reporter: .egress, isOurs: false)
+        case .foreign(_, .gateway): return Leg(plan: .ingress, reporter: .ingress, isOurs: true)
+        case .foreign(_, .workload), .foreign(_, .broker): return Leg(plan: .ingress, reporter: .ingress, isOurs: false)
+        case .ownGateway, .unknown: return nil
+        }
+    }
+
+    /// The SNI names nothing that is served here: only a proxy's health is told.
+    private mutating func admitNameless(_ exchange: Handle, _ handle: Handle) -> Verdict {
+        guard settings.isGateway else {
+            exchanges[exchange].reporter = .destination
+            _ = healthPort(exchange, handle)
+            return .refuse(.noRoute)
+        }
+        guard inbound[handle].peer != nil else { return .refuse(.noRoute) }
+        let part = inbound[handle].part
+        if let leg = leg(exchange, part) { exchanges[exchange].reporter = leg.reporter }
+        let isAsked = isHealthQuestion(exchange)
+        if case .unknown = part { return .refuse(.noRoute) }
+        return isAsked ? .healthy : .refuse(.noRoute)
+    }
+
     private mutating func admitAtGateway(
-        _ exchange: Handle, _ handle: Handle, _ configuration: ProxyConfiguration
+        _ exchange: Handle, _ handle: Handle, _ destination: Destination, _ configuration: ProxyConfiguration
     ) -> Verdict {
         guard inbound[handle].peer != nil else { return .refuse(.noRoute) }
         let part = inbound[handle].part
-        let plan: CandidateWalk.Plan
-        let hasOrigin = exchanges[exchange].head.contains(.meshfedOrigin)
-        let isOurs: Bool
-        switch part {
-        case .ownWorkload:
-            plan = .egress(foreignCaller: !hasOrigin)
-            isOurs = hasOrigin
-        case .ownBroker:
-            plan = .egress(foreignCaller: true)
-            isOurs = false
-        case .foreign(_, let kind):
-            plan = .ingress
-            isOurs = kind == .gateway
-        case .ownGateway, .unknown:
-            if isHealthQuestion(exchange), part == .ownGateway { return .healthy }
-            return .refuse(.noRoute)
-        }
-        exchanges[exchange].reporter = plan == .ingress ? .ingress : .egress
+        guard let leg = leg(exchange, part) else { return admitNameless(exchange, handle) }
+        let plan = leg.plan
+        let isOurs = leg.isOurs
+        exchanges[exchange].reporter = leg.reporter
         if isHealthQuestion(exchange) { return .healthy }
-        guard let destination = inbound[handle].destination else { return .refuse(.noRoute) }
         exchanges[exchange].destination = destination
         inbound[handle].isProxy = isOurs
         let isQuestion = readProbe(exchange, part)
@@ -108,13 +136,13 @@ extension Worker {
         {
             return .refuse(refusal)
         }
-        switch exchanges[exchange].judgeHops(at: configuration.table.snapshot.cluster, isBelieved: isOurs) {
+        switch exchanges[exchange].judgeHops(at: configuration.table, isBelieved: isOurs) {
         case .passable: break
         case .loop: return .refuse(.loop)
         case .invalid: return .refuse(.requestInvalid)
         }
         // The mesh's own name is answered to members without policy or import; nobody's word is asked for it.
-        if destination.isProbe, destination.scope == .pinnedHere { return .healthy }
+        if destination.isProbe, case .pinnedHere = destination.scope { return .healthy }
         if let refusal = verifyOrigin(exchange, handle, destination, configuration, isQuestion) {
             return .refuse(refusal)
         }
@@ -127,13 +155,21 @@ extension Worker {
     }
 
     private mutating func admitAtSidecar(
-        _ exchange: Handle, _ handle: Handle, _ configuration: ProxyConfiguration
+        _ exchange: Handle, _ handle: Handle, _ named: Destination, _ configuration: ProxyConfiguration
     ) -> Verdict {
         exchanges[exchange].reporter = .destination
         if let port = healthPort(exchange, handle) { return .knock(port: port) }
-        guard inbound[handle].peer != nil, let destination = inbound[handle].destination,
-            let current = configuration.table.current(destination)
-        else { return .refuse(.noRoute) }
+        guard inbound[handle].peer != nil else { return .refuse(.noRoute) }
+        if configuration.table.holds(named.place) {
+            return admitAtSidecar(exchange, handle, current: named, configuration)
+        }
+        guard let current = configuration.table.current(named) else { return .refuse(.noRoute) }
+        return admitAtSidecar(exchange, handle, current: current, configuration)
+    }
+
+    private mutating func admitAtSidecar(
+        _ exchange: Handle, _ handle: Handle, current: Destination, _ configuration: ProxyConfiguration
+    ) -> Verdict {
         exchanges[exchange].destination = current
         let part = inbound[handle].part
         switch part {
@@ -296,7 +332,7 @@ extension Worker {
     private mutating func isLimited(
         _ exchange: Handle, _ handle: Handle, _ destination: Destination, _ configuration: ProxyConfiguration
     ) -> Bool {
-        guard destination.service >= 0, !configuration.table.limits[destination.service].isEmpty else { return false }
+        guard configuration.table.hasLimits(destination.service) else { return false }
         knowCaller(of: exchange, handle)
         guard let key = inbound[handle].callerKey else { return false }
         let decision = takeLimit(destination.service, key, configuration)
@@ -309,11 +345,11 @@ extension Worker {
         _ service: Int, _ key: CallerKey, _ configuration: ProxyConfiguration
     ) -> LimitDecision? {
         let now = reactor.now
-        let labels = labels
-        return RateLimiter.decide(configuration.table, service: service, caller: key, now: now) { index, outcome in
-            let rule = labels?.rule(index, ofService: service) ?? .unknown
-            metrics.count(.limitDecisions, rule, labels?.outcome(outcome) ?? .unknown)
+        // The labels come with the configuration.
+        guard labels != nil else {
+            return RateLimiter.decide(configuration.table, service: service, caller: key, now: now)
         }
+        return labels?.decide(configuration.table, service: service, caller: key, now: now, counting: &metrics)
     }
 
     /// As `knowCaller`, for the caller of a request, who is looked at once.
@@ -346,9 +382,11 @@ extension Exchange {
         table.destination(host: head.value(of: .authority), namespace: namespace)
     }
 
-    func judgeHops(at cluster: ClusterID, isBelieved: Bool) -> Hops.Judgement {
-        if isBelieved, head.isRepeated(.meshfedHops) { return .invalid }
-        return isBelieved ? Hops.judge(head.value(of: .meshfedHops), at: cluster) : Hops.judge(Span(), at: cluster)
+    /// Who is not believed says nothing of hops.
+    func judgeHops(at table: RoutingTable, isBelieved: Bool) -> Hops.Judgement {
+        guard isBelieved, head.contains(.meshfedHops) else { return .passable(0) }
+        if head.isRepeated(.meshfedHops) { return .invalid }
+        return Hops.judge(head.value(of: .meshfedHops), at: table.snapshot.cluster)
     }
 
     var hopCount: Int? { Hops.count(head.value(of: .meshfedHops)) }

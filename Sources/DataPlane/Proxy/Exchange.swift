@@ -27,7 +27,7 @@ struct Exchange: ~Copyable {
         case probe(HealthHandle)
     }
 
-    private let place = InPlace()
+    private let pinned = InPlace()
     let downstream: Handle
     let stream: StreamID
     var phase = Phase.waiting
@@ -110,6 +110,9 @@ struct Exchange: ~Copyable {
         began = now
         lastActive = now
     }
+
+    /// Where `destination` stands in its table.
+    var place: Destination.Place { destination?.place ?? .none }
 
     /// Between proxies all is HTTP/2: there `meshfed-http` says what the caller spoke.
     mutating func learnVersion(isBelieved: Bool, isHTTP2: Bool) {

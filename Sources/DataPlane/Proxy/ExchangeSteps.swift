@@ -14,8 +14,8 @@ internal import Wire
 ///
 /// 1. `startExchange`: the head is here.
 /// 2. `admit` (Admission.swift): which service, who calls, may they, is there room.
-/// 3. `dispatch`: the next candidate and a connection to it.
-/// 4. `sendRequest`: the head of this try and what came of the body.
+/// 3. `dispatch` (TrySteps.swift): the next candidate and a connection to it.
+/// 4. `sendRequest` (TrySteps.swift): the head of this try and what came of the body.
 /// 5. `requestData` … `requestEnded`: the rest of the body, under backpressure.
 /// 6. `responseHead` … `responseEnded` (ResponseSteps.swift): the answer goes back, or the try is repeated.
 /// 7. `finish`: counters, log, everything let go.
@@ -51,259 +51,40 @@ extension Worker {
             inbound[handle].connection.link.session?.goAway()
             return answer(exchange, .overload)
         }
-        switch admit(exchange, handle, configuration) {
+        if inbound[handle].entry.isMesh, let named = inbound[handle].destination {
+            let verdict = admit(exchange, handle, to: named, configuration)
+            guard follow(verdict, exchange, handle) else { return }
+            if exchanges[exchange].isFor(named) {
+                dispatch(exchange, to: named, isNew: false, configuration)
+            } else {
+                dispatch(exchange, configuration)
+            }
+        } else {
+            let verdict = admit(exchange, handle, configuration)
+            if follow(verdict, exchange, handle) { dispatch(exchange, configuration) }
+        }
+    }
+
+    /// True: the request goes on now.
+    private mutating func follow(_ verdict: Verdict, _ exchange: Handle, _ handle: Handle) -> Bool {
+        switch verdict {
         case .go:
-            guard takePlace(exchange, handle) else { return answer(exchange, .overload) }
+            guard takePlace(exchange, handle) else {
+                answer(exchange, .overload)
+                return false
+            }
             armTimer(exchange)
-            if takesTurn(exchange, handle) { dispatch(exchange, configuration) }
+            return takesTurn(exchange, handle)
         case .refuse(let reason): answer(exchange, reason)
         case .tunnel: break
         case .healthy: answerProbe(exchange)
         case .knock(let port): knock(.exchange(exchange), port: port)
         }
+        return false
     }
 
     private mutating func readHead(_ exchange: Handle) {
         exchanges[exchange].readMethod()
-    }
-
-    // MARK: 3. The next hop
-
-    /// Chooses the next candidate and gets a connection to it; answers when there is none.
-    mutating func dispatch(_ exchange: Handle) {
-        if let configuration { dispatch(exchange, configuration) }
-    }
-
-    private mutating func dispatch(_ exchange: Handle, _ configuration: ProxyConfiguration) {
-        var rounds = 0
-        while rounds <= CandidateWalk.maximumTried {
-            rounds += 1
-            guard exchanges.contains(exchange) else { return }
-            exchanges[exchange].phase = .waiting
-            exchanges[exchange].awaited = .none
-            exchanges[exchange].tryDeadline = .distantFuture
-            guard let target = nextTarget(exchange, configuration) else { return }
-            exchanges[exchange].upstreamIsProxy = target.isProxy
-            let route = routeNumber(exchange)
-            switch obtain(exchange, target, route: route) {
-            case .ready(let connection):
-                sendRequest(exchange, connection, configuration)
-                return
-            case .waiting: return
-            case .refused(let reason):
-                answer(exchange, reason)
-                return
-            case .failed(let error):
-                let cause = FailureCause(.socket(error), wasConnecting: true, isUnanswered: false)
-                guard judgeFailure(exchange, cause) else { return }
-            }
-        }
-        answer(exchange, .noEndpoint)
-    }
-
-    /// Again with the same candidate: the connection that was waited for has no room.
-    mutating func redispatch(_ exchange: Handle) {
-        guard let configuration, exchanges.contains(exchange) else { return }
-        guard let target = currentTarget(exchange, configuration) else {
-            dispatch(exchange)
-            return
-        }
-        switch obtain(exchange, target, route: routeNumber(exchange)) {
-        case .ready(let connection): sendRequest(exchange, connection, configuration)
-        case .waiting: break
-        case .refused(let reason): answer(exchange, reason)
-        case .failed(let error):
-            tryFailed(exchange, FailureCause(.socket(error), wasConnecting: true, isUnanswered: false))
-        }
-    }
-
-    private func routeNumber(_ exchange: Handle) -> UInt64 {
-        switch exchanges[exchange].route {
-        case .mesh: exchanges[exchange].destination?.poolRoute ?? 0
-        case .app: 0
-        case .probe: 1 << 62
-        }
-    }
-
-    /// The target of the next candidate. Nil: the exchange was answered.
-    private mutating func nextTarget(_ exchange: Handle, _ configuration: ProxyConfiguration) -> Target? {
-        switch exchanges[exchange].route {
-        case .app, .probe:
-            if let target = currentTarget(exchange, configuration) { return target }
-            answer(exchange, .noEndpoint)
-            return nil
-        case .mesh: break
-        }
-        guard let held = exchanges[exchange].destination, let destination = configuration.table.current(held) else {
-            answer(exchange, .noRoute)
-            return nil
-        }
-        if held !== destination {
-            exchanges[exchange].destination = destination
-            exchanges[exchange].isOwnerAllowed = false
-        }
-        for _ in 0..<CandidateWalk.maximumTried {
-            guard
-                let candidate = exchanges[exchange].walk.next(
-                    destination, configuration.table, health, now: reactor.now, random: &random)
-                    ?? (held === destination ? sameAgain(exchange) : nil)
-            else {
-                // What the last try met says more than that nothing is left.
-                answer(exchange, exchanges[exchange].reason ?? exchanges[exchange].walk.reason)
-                return nil
-            }
-            guard mayGo(exchange, candidate, destination, configuration) else {
-                answer(exchange, .notAllowed)
-                return nil
-            }
-            exchanges[exchange].candidate = candidate
-            if let target = meshTarget(exchange, candidate, destination, configuration) {
-                if candidate.isFailover { countFailover(destination, candidate) }
-                return target
-            }
-        }
-        answer(exchange, .noEndpoint)
-        return nil
-    }
-
-    /// Nobody else is left, and it was a connection that ended: its peer is replaced, or closed it as the request came.
-    private mutating func sameAgain(_ exchange: Handle) -> Candidate? {
-        guard exchanges[exchange].lostConnection, let candidate = exchanges[exchange].candidate,
-            health.isUsable(candidate.handle, now: reactor.now)
-        else { return nil }
-        exchanges[exchange].lostConnection = false
-        return candidate
-    }
-
-    private mutating func currentTarget(_ exchange: Handle, _ configuration: ProxyConfiguration) -> Target? {
-        switch exchanges[exchange].route {
-        case .mesh:
-            guard let candidate = exchanges[exchange].candidate, let destination = exchanges[exchange].destination,
-                configuration.table.current(destination) === destination
-            else { return nil }
-            return meshTarget(exchange, candidate, destination, configuration)
-        case .app(let port):
-            guard let address = settings.appAddress else { return nil }
-            let appProtocol = exchanges[exchange].destination?.port.appProtocol ?? .http
-            let isHTTP2 =
-                exchanges[exchange].isGRPC || appProtocol == .grpc || appProtocol == .http2
-                || (appProtocol == .auto && exchanges[exchange].spokeHTTP2)
-            return Target(
-                address: address.withPort(port), serverName: [], use: isHTTP2 ? .plainHTTP2 : .plainHTTP1,
-                expectation: .anybody, context: nil, isProxy: false, isGateway: false,
-                times: exchanges[exchange].destination.map { ConnectionTimes($0.traffic.settings) } ?? .standard)
-        case .probe: return probeTargets(exchange, configuration)
-        }
-    }
-
-    private mutating func meshTarget(
-        _ exchange: Handle, _ candidate: Candidate, _ destination: Destination, _ configuration: ProxyConfiguration
-    ) -> Target? {
-        let isHTTP2: Bool
-        switch destination.port.appProtocol {
-        case .auto: isHTTP2 = exchanges[exchange].spokeHTTP2
-        case .http: isHTTP2 = false
-        case .http2, .grpc, .tcp: isHTTP2 = true
-        }
-        let prefersHTTP2 = isHTTP2 || exchanges[exchange].isGRPC
-        return targets.target(candidate, destination, prefersHTTP2: prefersHTTP2, configuration)
-    }
-
-    /// The owner's authorisation, where it is a remote owner's: known only with the candidate.
-    private mutating func mayGo(
-        _ exchange: Handle, _ candidate: Candidate, _ destination: Destination, _ configuration: ProxyConfiguration
-    ) -> Bool {
-        guard settings.isGateway, !destination.isProbe, exchanges[exchange].caller != nil else { return true }
-        switch candidate.kind {
-        case .endpoint: return ownerAllows(exchange, destination, configuration.table)
-        case .remoteGateway(_, _, let remote):
-            guard let caller = exchanges[exchange].caller else { return true }
-            return configuration.table.decide(destination, caller: caller, remote: remote).isAllowed
-        case .localGateway: return true
-        }
-    }
-
-    // MARK: 4. The try
-
-    /// Writes the head of this try to an established connection, and what came of the body.
-    mutating func sendRequest(_ exchange: Handle, _ connection: Handle) {
-        if let configuration { sendRequest(exchange, connection, configuration) }
-    }
-
-    private mutating func sendRequest(_ exchange: Handle, _ connection: Handle, _ configuration: ProxyConfiguration) {
-        guard exchanges.contains(exchange) else { return }
-        let now = reactor.now
-        let writer = RequestHead(
-            isGateway: settings.isGateway, isSecure: outbound[connection].connection.link.transport.isSecure,
-            configuration: configuration, trace: exchanges[exchange].trace.child(random: &random),
-            token: ownToken(exchange), now: now)
-        guard writer.write(exchanges[exchange], into: &outgoing, &text) else {
-            answer(exchange, .deadline)
-            return
-        }
-        if exchanges[exchange].isUpgrade, !outbound[connection].connection.link.isHTTP2 { completeUpgrade() }
-        let hasBody = !exchanges[exchange].kept.isEmpty
-        let endsNow = exchanges[exchange].requestEnded && !hasBody && !exchanges[exchange].hasTrailers
-        let stream: StreamID
-        do throws(HTTPFailure) {
-            guard
-                let opened = try outbound[connection].connection.link.session?.openStream(outgoing, endStream: endsNow)
-            else { return }
-            stream = opened
-        } catch {
-            if error.reason == .notReady {
-                redispatch(exchange)
-            } else {
-                answer(exchange, .requestInvalid)
-            }
-            return
-        }
-        outbound[connection].connection.streams.add(stream, exchange)
-        outbound[connection].connection.lastActive = now
-        exchanges[exchange].upstream = connection
-        exchanges[exchange].upstreamStream = stream
-        exchanges[exchange].phase = .sent
-        exchanges[exchange].lastActive = now
-        if let candidate = exchanges[exchange].candidate {
-            health.started(candidate.handle)
-            exchanges[exchange].started = true
-            if case .remoteGateway(let member, _, _) = candidate.kind { exchanges[exchange].destinationMember = member }
-        }
-        if hasBody {
-            let ends = exchanges[exchange].requestEnded && !exchanges[exchange].hasTrailers
-            outbound[connection].connection.link.sendData(stream, exchanges[exchange].kept, endStream: ends)
-        }
-        if exchanges[exchange].hasTrailers {
-            outbound[connection].connection.link.session?.sendTrailers(stream, exchanges[exchange].trailers)
-        }
-        releaseDownstream(exchange)
-        exchanges[exchange].startTry(now)
-        armTimer(exchange)
-        markOutbound(connection)
-    }
-
-    /// HTTP/2 knows no key of a WebSocket (RFC 8441 5); servers of HTTP/1.1 insist on one.
-    private mutating func completeUpgrade() {
-        guard outgoing.says(.protocol, "websocket") else { return }
-        let name: StaticString = "sec-websocket-key"
-        if outgoing.contains(named: name) { return }
-        text.removeAll()
-        WebSocketKey.append(random.next(), random.next(), to: &text)
-        outgoing.append(name: name, text)
-    }
-
-    /// An assertion of our own, where this hop is the first to say who calls.
-    private mutating func ownToken(_ exchange: Handle) -> [UInt8]? {
-        guard exchanges[exchange].upstreamIsProxy, !exchanges[exchange].forwardsOrigin,
-            let destination = exchanges[exchange].destination
-        else { return nil }
-        if settings.isGateway {
-            guard let caller = exchanges[exchange].caller, !destination.isProbe else { return nil }
-            return try? maker?.assertion(attesting: caller, for: destination, now: reactor.wall)
-        }
-        // A sidecar vouches for its workload only where gateways stand between: on a direct leg TLS says who calls.
-        guard case .localGateway = exchanges[exchange].candidate?.kind else { return nil }
-        return try? maker?.assertion(for: destination, now: reactor.wall)
     }
 
     // MARK: 5. The body
@@ -536,6 +317,35 @@ extension Exchange {
         case .waiting, .sent: return end <= idleEnd ? end : idleEnd
         case .answered: return end
         }
+    }
+
+    func isFor(_ other: Destination) -> Bool { destination === other }
+
+    enum Next { case mesh, app }
+
+    /// The next hop is spoken to by HTTP/2: gRPC is, what the service says is; where it says nothing, what the caller spoke.
+    func prefersHTTP2(at next: Next) -> Bool {
+        switch destination?.port.appProtocol ?? .http {
+        case .auto: isGRPC || spokeHTTP2
+        case .http: isGRPC
+        case .http2, .grpc: true
+        case .tcp: isGRPC || next == .mesh
+        }
+    }
+
+    /// The next candidate is looked for.
+    mutating func startSearch() {
+        phase = .waiting
+        awaited = .none
+        tryDeadline = .distantFuture
+    }
+
+    /// The head of a try is on its way.
+    mutating func sent(on connection: Handle, _ stream: StreamID, _ now: Instant) {
+        upstream = connection
+        upstreamStream = stream
+        phase = .sent
+        lastActive = now
     }
 
     /// One more try is on its way.

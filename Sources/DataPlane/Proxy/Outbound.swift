@@ -55,6 +55,8 @@ struct Outbound: ~Copyable {
     var isReused = false
     /// When bytes last came.
     var lastHeard: Instant
+    /// The hop that it was found good for last, of its worker's numbers; 0 is none.
+    var goodFor: UInt64 = 0
     /// What its peer did wrong was counted.
     var isFaultNoted = false
     /// A PING of ours is unanswered since then.
@@ -87,6 +89,12 @@ struct Outbound: ~Copyable {
         case .header: connection.dialledAt + times.connect + times.handshake
         case .http, .relay, .draining: nil
         }
+    }
+
+    /// As `accepts`, for a hop that it accepted before: neither its peer nor what the hop expects changes.
+    func hasRoom(for hop: Hop) -> Bool {
+        guard goodFor == hop.number, case .http = connection.phase, connection.link.canOpenStream else { return false }
+        return connection.link.isHTTP2 || connection.streams.isEmpty
     }
 
     /// An exchange can be put on it now, and who answers is who the snapshot expects there by now.

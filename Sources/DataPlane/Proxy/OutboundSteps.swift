@@ -31,8 +31,29 @@ extension Worker {
     }
 
     /// A connection that can take an exchange now, one that soon can, or why there is none.
-    mutating func obtain(_ exchange: Handle, _ target: Target, route: UInt64) -> Obtained {
-        let key = key(target, route: route)
+    mutating func obtain(_ exchange: Handle, _ hop: Hop, route: UInt64) -> Obtained {
+        let key = PoolKey(
+            address: hop.address, route: route, use: hop.use,
+            generation: hop.hasContext ? configuration?.generation ?? 0 : 0)
+        if let known = known(key, hop) { return .ready(known) }
+        guard let target = targets.target(hop) else { return .refused(.noEndpoint) }
+        return obtain(exchange, target, key, hop)
+    }
+
+    /// A connection that was found good for this hop before and has room.
+    private mutating func known(_ key: PoolKey, _ hop: Hop) -> Handle? {
+        guard let place = pool.place(of: key) else { return nil }
+        for index in 0..<pool.count(at: place) {
+            let handle = pool.connection(index, at: place)
+            guard outbound.contains(handle) else { continue }
+            if outbound[handle].hasRoom(for: hop) { return handle }
+            // Connections whose fitness is not known come in their order.
+            if outbound[handle].goodFor != hop.number { return nil }
+        }
+        return nil
+    }
+
+    private mutating func obtain(_ exchange: Handle, _ target: Target, _ key: PoolKey, _ hop: Hop) -> Obtained {
         var isShared = target.use.isShared
         var count = 0
         let place = pool.place(of: key)
@@ -46,7 +67,10 @@ extension Worker {
                 case .http:
                     // What the server chose is better known than what was hoped for.
                     isShared = outbound[handle].connection.link.isHTTP2
-                    if outbound[handle].accepts(target, shared: isShared) { return .ready(handle) }
+                    if outbound[handle].accepts(target, shared: isShared) {
+                        outbound[handle].goodFor = hop.number
+                        return .ready(handle)
+                    }
                 case .connecting:
                     let waits = outbound[handle].connection.waiting.count < Self.waitingLimit
                     if connecting.isNone, waits, outbound[handle].expectation == target.expectation,

@@ -43,7 +43,7 @@ extension Worker {
         exchanges[exchange].trace = TraceContext.fresh(samplePercent: 0, random: &random)
         armTimer(exchange)
         let name = target.serverName
-        switch obtain(exchange, target, route: 1 << 62 | UInt64(name.span.stableHash & 0xFFFF_FFFF)) {
+        switch obtain(exchange, targets.once(target), route: 1 << 62 | UInt64(name.span.stableHash & 0xFFFF_FFFF)) {
         case .ready(let connection): sendRequest(exchange, connection)
         case .waiting: break
         case .refused: finish(exchange)
@@ -51,9 +51,6 @@ extension Worker {
             if error.isOwnExhaustion { finish(exchange) } else { finishProbe(exchange, probe.handle, isHealthy: false) }
         }
     }
-
-    /// A probe that waited and found no room is dropped: it says nothing of the target.
-    func probeTargets(_ exchange: Handle, _ configuration: ProxyConfiguration) -> Target? { nil }
 
     mutating func finishProbe(_ exchange: Handle, _ target: HealthHandle, isHealthy: Bool) {
         judge(target, isHealthy: isHealthy)

@@ -78,7 +78,8 @@ extension Worker {
             }
             relays[relay].candidate = candidate
             if case .remoteGateway(let member, _, _) = candidate.kind { relays[relay].destinationMember = member }
-            guard let target = configuration.target(candidate, destination, http: false, prefersHTTP2: false) else {
+            guard let target = configuration.target(candidate.kind, destination, http: false, prefersHTTP2: false)
+            else {
                 continue
             }
             if candidate.isFailover { countFailover(destination, candidate) }

@@ -14,7 +14,7 @@ extension Worker {
         let isKnown = inbound.contains(handle)
         let security: ConnectionSecurity =
             isKnown && inbound[handle].peer != nil ? .mutualTLS : .none
-        let named = exchanges[exchange].destination.flatMap { labels?.labels(of: $0) }
+        let named = labels?.labels(of: exchanges[exchange].place)
         if exchanges[exchange].status == 0, exchanges[exchange].reason == nil { exchanges[exchange].status = 499 }
         let reason = exchanges[exchange].reason
         let isAborted = exchanges[exchange].status == 499
@@ -163,13 +163,13 @@ extension Worker {
     }
 
     mutating func countRetry(_ exchange: Handle, _ reason: Reason, _ budget: StaticString) {
-        let service = exchanges[exchange].destination.flatMap { labels?.labels(of: $0).service } ?? .unknown
+        let service = labels?.labels(of: exchanges[exchange].place).service ?? .unknown
         metrics.count(
             .retries, service, metrics.intern(Array(reason.rawValue.utf8)), metrics.intern(Array("\(budget)".utf8)))
     }
 
     mutating func countEjection(_ exchange: Handle, _ why: StaticString) {
-        let service = exchanges[exchange].destination.flatMap { labels?.labels(of: $0).service } ?? .unknown
+        let service = labels?.labels(of: exchanges[exchange].place).service ?? .unknown
         metrics.count(.ejections, service, metrics.intern(Array("\(why)".utf8)))
     }
 

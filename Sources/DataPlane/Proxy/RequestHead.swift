@@ -9,20 +9,15 @@ struct RequestHead {
     let isGateway: Bool
     /// The next hop is reached by TLS.
     let isSecure: Bool
-    /// Says who we are.
-    let configuration: ProxyConfiguration
     /// The next hop's own span.
     let trace: TraceContext
-    /// An assertion of our own; nil when the one that came goes on, or none is due.
-    let token: [UInt8]?
     let now: Instant
 
-    /// False: no time is left. `text` is memory to write values in.
-    func write(
+    /// What every next hop gets. False: no time is left. `text` is memory to write values in.
+    func begin(
         _ exchange: borrowing Exchange, into head: inout HeaderBlock, _ text: inout OutputBuffer
     ) -> Bool {
         head.removeAll()
-        let isProxyNext = exchange.upstreamIsProxy
         for index in 0..<exchange.head.count {
             switch exchange.head.name(at: index) {
             case .authority, .host, .traceparent, .grpcTimeout, .scheme, .xForwardedClientCert, .meshfedOrigin,
@@ -43,13 +38,17 @@ struct RequestHead {
         text.removeAll()
         trace.append(into: &text)
         head.append(.traceparent, text)
-        guard writeDeadline(exchange, into: &head, &text) else { return false }
-        if isProxyNext {
-            writeMeshFields(exchange, into: &head, &text)
+        return writeDeadline(exchange, into: &head, &text)
+    }
+
+    /// The rest, where there is no destination: for the app, whom its own caller named, or a health probe of the next hop itself.
+    func finish(_ exchange: borrowing Exchange, _ caller: borrowing OutputBuffer, into head: inout HeaderBlock) {
+        head.append(.authority, exchange.head.value(of: .authority))
+        if exchange.upstreamIsProxy {
+            head.append(.meshfedProbe, Worker.healthWord)
         } else {
-            writeAppFields(exchange, into: &head, &text)
+            introduce(exchange, caller, into: &head)
         }
-        return true
     }
 
     private func writeDeadline(
@@ -71,16 +70,12 @@ struct RequestHead {
         return true
     }
 
-    /// For one of our proxies: the mesh's own names, and what was called by the app.
-    private func writeMeshFields(
-        _ exchange: borrowing Exchange, into head: inout HeaderBlock, _ text: inout OutputBuffer
+    /// For one of our proxies: the mesh's own names, and what was called by the app. `token` is an assertion of our own; nil when
+    /// the one that came goes on, or none is due.
+    func finish(
+        _ exchange: borrowing Exchange, for destination: Destination, _ configuration: ProxyConfiguration,
+        _ token: [UInt8]?, into head: inout HeaderBlock, _ text: inout OutputBuffer
     ) {
-        guard let destination = exchange.destination else {
-            // A health probe of the next hop itself.
-            head.append(.authority, exchange.head.value(of: .authority))
-            head.append(.meshfedProbe, Worker.healthWord)
-            return
-        }
         head.append(.authority, destination.authority)
         writeOriginalAuthority(exchange, destination, as: .meshfedAuthority, into: &head)
         if isGateway {
@@ -104,21 +99,20 @@ struct RequestHead {
     }
 
     /// For the app: the authority that its caller wrote, and who that was.
-    private func writeAppFields(
-        _ exchange: borrowing Exchange, into head: inout HeaderBlock, _ text: inout OutputBuffer
+    func finish(
+        _ exchange: borrowing Exchange, to destination: Destination, _ caller: borrowing OutputBuffer,
+        into head: inout HeaderBlock
     ) {
-        if let destination = exchange.destination {
-            writeOriginalAuthority(exchange, destination, as: .authority, into: &head)
-        } else {
-            head.append(.authority, exchange.head.value(of: .authority))
-        }
+        writeOriginalAuthority(exchange, destination, as: .authority, into: &head)
+        introduce(exchange, caller, into: &head)
+    }
+
+    /// `caller` is its introduction; empty for nobody.
+    private func introduce(
+        _ exchange: borrowing Exchange, _ caller: borrowing OutputBuffer, into head: inout HeaderBlock
+    ) {
         if case .source = exchange.reporter { return }
-        guard let caller = exchange.caller else { return }
-        // Envoy's format; SPIFFE IDs hold none of the bytes that would need quotes.
-        text.removeAll()
-        text.append(configuration.certificateIntroduction)
-        text.append(caller.bytes)
-        head.append(.xForwardedClientCert, text)
+        if !caller.isEmpty { head.append(.xForwardedClientCert, caller) }
     }
 
     /// What the app wrote, from whoever may say it; the mesh name otherwise.
@@ -145,6 +139,32 @@ struct RequestHead {
                 head.append(name, destination.meshName)
             }
         }
+    }
+}
+
+/// The last caller as apps are told, in Envoy's format; SPIFFE IDs hold none of the bytes that would need quotes.
+struct CallerIntroduction: ~Copyable {
+    private(set) var text = OutputBuffer()
+    private var caller: SPIFFEID?
+
+    /// The caller of `exchange`; nobody's is empty.
+    mutating func become(_ exchange: borrowing Exchange, _ configuration: ProxyConfiguration) {
+        if isOf(exchange) { return }
+        text.removeAll()
+        caller = exchange.caller
+        guard let caller else { return }
+        text.append(configuration.certificateIntroduction)
+        text.append(caller.bytes)
+    }
+
+    /// The next one is written anew: who we are may have changed.
+    mutating func forget() {
+        text.removeAll()
+        caller = nil
+    }
+
+    private func isOf(_ exchange: borrowing Exchange) -> Bool {
+        SPIFFEID.isSameObject(caller, exchange.caller)
     }
 }
 

@@ -33,36 +33,95 @@ final class Target: Sendable {
     }
 }
 
-/// The targets of HTTP requests that one worker made last. It belongs to one configuration.
+/// What the path of a request asks of a target, as plain values: handing it on retains nothing.
+struct Hop {
+    /// Names the target in its worker: what a connection was found good for once, it is good for.
+    let number: UInt64
+    /// Where the cache has the target.
+    fileprivate let place: Int
+    let address: SocketAddress
+    let use: PoolKey.Use
+    let isProxy: Bool
+    /// Speaks TLS, with an identity that a configuration may replace.
+    let hasContext: Bool
+}
+
+/// The targets of HTTP requests that one worker made last. They belong to one configuration.
 struct TargetCache: ~Copyable {
-    private struct Entry {
-        let destination: Destination
-        let kind: Candidate.Kind
+    private struct Key {
+        let destination: Destination.Place
+        /// Nil: the app behind this sidecar.
+        let kind: Candidate.Kind?
         let prefersHTTP2: Bool
-        let target: Target
+        let hop: Hop
     }
 
     /// A power of two; services and endpoints beyond it share places.
     private static let places = 64
 
-    private var entries: [Entry?] = []
+    private var keys: [Key?] = []
+    private var targets: [Target?] = []
+    private var number: UInt64 = 0
 
-    mutating func target(
-        _ candidate: Candidate, _ destination: Destination, prefersHTTP2: Bool, _ configuration: ProxyConfiguration
-    ) -> Target? {
-        let place = Self.place(candidate.kind, destination)
-        if place < entries.count, let held = entries[place], held.destination === destination,
-            held.kind == candidate.kind, held.prefersHTTP2 == prefersHTTP2
+    /// A new configuration.
+    mutating func removeAll() {
+        keys.removeAll()
+        targets.removeAll()
+    }
+
+    /// Where a candidate is reached.
+    mutating func mesh(
+        _ kind: Candidate.Kind, _ destination: Destination, prefersHTTP2: Bool, _ configuration: ProxyConfiguration
+    ) -> Hop? {
+        let place = Self.place(kind, destination)
+        if place < keys.count, let held = keys[place], held.destination.isSame(as: destination.place),
+            held.prefersHTTP2 == prefersHTTP2, let other = held.kind, kind.isSame(as: other)
         {
-            return held.target
+            return held.hop
         }
-        guard let made = configuration.target(candidate, destination, http: true, prefersHTTP2: prefersHTTP2) else {
+        guard let made = configuration.target(kind, destination, http: true, prefersHTTP2: prefersHTTP2) else {
             return nil
         }
-        if entries.isEmpty { entries = Array(repeating: nil, count: Self.places) }
-        entries[place] = Entry(
-            destination: destination, kind: candidate.kind, prefersHTTP2: prefersHTTP2, target: made)
-        return made
+        let hop = keep(made, at: place)
+        keys[place] = Key(destination: destination.place, kind: kind, prefersHTTP2: prefersHTTP2, hop: hop)
+        return hop
+    }
+
+    /// The app behind this sidecar.
+    mutating func app(_ address: SocketAddress, _ destination: Destination?, prefersHTTP2: Bool) -> Hop {
+        let named = destination?.place ?? .none
+        let place = Int(address.port) & (Self.places - 1)
+        if place < keys.count, let held = keys[place], held.kind == nil, held.destination.isSame(as: named),
+            held.prefersHTTP2 == prefersHTTP2, held.hop.address == address
+        {
+            return held.hop
+        }
+        let hop = keep(
+            Target(
+                address: address, serverName: [], use: prefersHTTP2 ? .plainHTTP2 : .plainHTTP1, expectation: .anybody,
+                context: nil, isProxy: false, isGateway: false,
+                times: destination.map { ConnectionTimes($0.traffic.settings) } ?? .standard),
+            at: place)
+        keys[place] = Key(destination: named, kind: nil, prefersHTTP2: prefersHTTP2, hop: hop)
+        return hop
+    }
+
+    /// A target that is asked for by nobody else; good until the next one of these.
+    mutating func once(_ target: Target) -> Hop { keep(target, at: Self.places) }
+
+    /// The target itself, for whoever dials or compares it.
+    func target(_ hop: Hop) -> Target? { hop.place < targets.count ? targets[hop.place] : nil }
+
+    private mutating func keep(_ target: Target, at place: Int) -> Hop {
+        if keys.isEmpty {
+            keys = Array(repeating: nil, count: Self.places + 1)
+            targets = Array(repeating: nil, count: Self.places + 1)
+        }
+        number &+= 1
+        targets[place] = target
+        return Hop(
+            number: number, place: place, address: target.address, use: target.use, isProxy: target.isProxy,
+            hasContext: target.context != nil)
     }
 
     private static func place(_ kind: Candidate.Kind, _ destination: Destination) -> Int {
@@ -73,6 +132,22 @@ struct TargetCache: ~Copyable {
             case .remoteGateway(let member, let gateway, _): member &* 8 &+ gateway
             }
         return (destination.index &* 7 &+ number) & (places - 1)
+    }
+}
+
+extension Candidate.Kind {
+    /// As `==`, which other modules find through a witness table.
+    fileprivate func isSame(as other: Candidate.Kind) -> Bool {
+        switch (self, other) {
+        case (.endpoint(let service, let endpoint, let id), .endpoint(let service2, let endpoint2, let id2)):
+            service == service2 && endpoint == endpoint2 && id == id2
+        case (.localGateway(let gateway), .localGateway(let gateway2)): gateway == gateway2
+        case (
+            .remoteGateway(let member, let gateway, let remote), .remoteGateway(let member2, let gateway2, let remote2)
+        ):
+            member == member2 && gateway == gateway2 && remote == remote2
+        case (.endpoint, _), (.localGateway, _), (.remoteGateway, _): false
+        }
     }
 }
 
@@ -100,9 +175,9 @@ struct ConnectionTimes {
 
 extension ProxyConfiguration {
     /// The target of a candidate of this configuration's table; nil when an address cannot be dialled.
-    func target(_ candidate: Candidate, _ destination: Destination, http: Bool, prefersHTTP2: Bool) -> Target? {
+    func target(_ kind: Candidate.Kind, _ destination: Destination, http: Bool, prefersHTTP2: Bool) -> Target? {
         let times = ConnectionTimes(destination.traffic.settings)
-        switch candidate.kind {
+        switch kind {
         case .endpoint(let service, let index, _):
             guard let address = endpointAddresses[service][index] else { return nil }
             let endpoint = table.snapshot.services[service].endpoints[index]

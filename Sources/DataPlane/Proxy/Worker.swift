@@ -68,6 +68,8 @@ package struct Worker: ~Copyable {
     var outgoing = HeaderBlock()
     /// Text of a field that is being written.
     var text = OutputBuffer()
+    /// Who called, as the last app was told.
+    var introduction = CallerIntroduction()
     var due: [Health.ProbeTarget] = []
     var keptBytes = 0
     var isDraining = false
@@ -200,7 +202,8 @@ package struct Worker: ~Copyable {
         let now = reactor.now
         let isNewIdentity = configuration?.svid !== fresh.svid
         configuration = fresh
-        targets = TargetCache()
+        targets.removeAll()
+        introduction.forget()
         health.reconcile(with: fresh.table, now: now)
         budgets.reconcile(with: fresh.table, now: now)
         labels = RouteLabels(fresh.table, metrics: &metrics)

@@ -15,6 +15,10 @@ package enum Entry: Hashable, Sendable {
     case inboundPlain(appPort: UInt16)
     /// The app's connections that the kernel redirected, each to where it was dialled (15001).
     case captured
+
+    var isMesh: Bool {
+        if case .mesh = self { true } else { false }
+    }
 }
 
 /// A path of the app that the kubelet may ask without an identity.

@@ -62,6 +62,19 @@ package final class Destination: Sendable {
         let freshness: Freshness
     }
 
+    /// Where a destination stands, as a plain value: what a request asks tables and counters by, which a reference would retain.
+    package struct Place: Sendable {
+        let stamp: UInt64
+        let index: Int32
+        /// Index into `Snapshot.services`; -1 for a probe.
+        package let service: Int32
+
+        /// Of no table.
+        package static var none: Place { Place(stamp: 0, index: -1, service: -1) }
+
+        package func isSame(as other: Place) -> Bool { stamp == other.stamp && index == other.index }
+    }
+
     /// Position in `RoutingTable.destinations`.
     package let index: Int
     /// Names the table it belongs to.
@@ -88,6 +101,7 @@ package final class Destination: Sendable {
     /// Index into `RoutingTable.tiers`; -1 without local endpoints.
     let tiers: Int
     let remotes: [RemoteChoice]
+    package let place: Place
 
     init(
         index: Int, stamp: UInt64, service: Int, serviceID: ServiceID, port: ServicePort, scope: Scope, isProbe: Bool,
@@ -109,6 +123,7 @@ package final class Destination: Sendable {
         self.ownTargetPort = ownTargetPort
         self.tiers = tiers
         self.remotes = remotes
+        place = Place(stamp: stamp, index: Int32(clamping: index), service: Int32(clamping: service))
     }
 
     /// What stays the same over snapshots, in an order of its own.

@@ -5,22 +5,19 @@ package import MeshModel
 package struct LimitBinding: Sendable {
     package let rule: LimitRule
     package let cell: LimitCell
+    /// What a request asks of it.
+    let gate: LimitGate
     /// The rule's name, for headers, log and metrics.
     package let name: [UInt8]
     /// Quota and window as the headers say them: whole seconds.
     let quota: UInt64
     let window: UInt64
-    let rate: LimitRate
-    let isShadow: Bool
-    let isPerCaller: Bool
 
     init(rule: LimitRule, cell: LimitCell) {
-        isShadow = rule.mode == .shadow
-        isPerCaller = rule.subject == .caller
+        gate = LimitGate(rule, cell)
         self.rule = rule
         self.cell = cell
         name = Array(rule.name.utf8)
-        rate = LimitRate(rule)
         let nanoseconds = max(rule.per.wholeNanoseconds, 1)
         let requests = UInt64(max(rule.requests, 1))
         if nanoseconds % 1_000_000_000 == 0 {
@@ -30,6 +27,36 @@ package struct LimitBinding: Sendable {
             window = nanoseconds / 1_000_000_000 + 1
             quota = max(1, UInt64(min(Double(requests) * Double(window) * 1e9 / Double(nanoseconds), 1e15)))
         }
+    }
+}
+
+/// A rule as plain values, so that asking it retains nothing. It belongs to a `LimitBinding`, which holds the cell.
+@safe
+struct LimitGate: Sendable {
+    let rate: LimitRate
+    let isShadow: Bool
+    let isPerCaller: Bool
+    private let cell: Unmanaged<LimitCell>
+
+    init(_ rule: LimitRule, _ cell: LimitCell) {
+        rate = LimitRate(rule)
+        isShadow = rule.mode == .shadow
+        isPerCaller = rule.subject == .caller
+        // SAFETY: the binding holds the cell for as long as the gate is there to be asked.
+        unsafe self.cell = .passUnretained(cell)
+    }
+
+    /// Counts one request.
+    func take(_ caller: CallerKey, now: Instant) -> (answer: CellAnswer, isOverflow: Bool) {
+        // SAFETY: as in `init`; the table that is asked holds the bindings of its gates.
+        unsafe cell._withUnsafeGuaranteedRef { cell in
+            isPerCaller ? cell.take(rate, caller: caller, now: now) : (cell.take(rate, now: now), false)
+        }
+    }
+
+    func giveBack() {
+        // SAFETY: as in `take`.
+        unsafe cell._withUnsafeGuaranteedRef { $0.giveBack(rate) }
     }
 }
 
@@ -88,22 +115,20 @@ package enum RateLimiter {
         _ table: RoutingTable, service: Int, caller: CallerKey, now: Instant,
         counted: (_ rule: Int, LimitOutcome) -> Void = { _, _ in }
     ) -> LimitDecision? {
-        guard service >= 0, service < table.limits.count else { return nil }
-        let bindings = table.limits[service]
+        guard table.hasLimits(service) else { return nil }
+        let start = table.gateBases[service]
         var tightest: LimitDecision?
-        for index in bindings.indices {
-            let (answer, isOverflow) =
-                bindings[index].isPerCaller
-                ? bindings[index].cell.take(bindings[index].rate, caller: caller, now: now)
-                : (bindings[index].cell.take(bindings[index].rate, now: now), false)
-            let isShadow = bindings[index].isShadow
+        for index in 0..<(table.gateBases[service + 1] - start) {
+            let gate = table.gates[start + index]
+            let (answer, isOverflow) = gate.take(caller, now: now)
+            let isShadow = gate.isShadow
             if answer.isAllowed {
                 counted(index, isOverflow ? .overflowAllowed : .allowed)
             } else if isShadow {
                 counted(index, .shadowLimited)
             } else {
                 counted(index, isOverflow ? .overflowLimited : .limited)
-                giveBack(bindings, before: index)
+                giveBack(table, start..<start + index)
                 return LimitDecision(
                     isLimited: true, rule: index, remaining: 0, resetSeconds: seconds(answer.wait))
             }
@@ -115,9 +140,9 @@ package enum RateLimiter {
         return tightest
     }
 
-    private static func giveBack(_ bindings: [LimitBinding], before end: Int) {
-        for index in 0..<end where !bindings[index].isPerCaller && !bindings[index].isShadow {
-            bindings[index].cell.giveBack(bindings[index].rate)
+    private static func giveBack(_ table: RoutingTable, _ range: Range<Int>) {
+        for index in range where !table.gates[index].isPerCaller && !table.gates[index].isShadow {
+            table.gates[index].giveBack()
         }
     }
 

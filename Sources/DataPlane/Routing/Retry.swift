@@ -18,6 +18,9 @@ package struct RetryBudgets: ~Copyable {
 
         var capacity: UInt64 { max(perSecond * RetryBudgets.reserveSeconds, RetryBudgets.minimumReserve) * retryCost }
 
+        /// A request pays in.
+        mutating func earn() { level = min(level + percent, capacity) }
+
         mutating func refill(_ now: Instant) {
             let elapsed = min((now - updated).wholeNanoseconds, 10_000_000_000)
             let gained = elapsed * perSecond / (1_000_000_000 / RetryBudgets.retryCost)
@@ -58,7 +61,7 @@ package struct RetryBudgets: ~Copyable {
     /// A request (not a retry) came.
     package mutating func requestStarted(_ destination: Destination) {
         guard let place = place(destination) else { return }
-        buckets[place].level = min(buckets[place].level + buckets[place].percent, buckets[place].capacity)
+        buckets[place].earn()
     }
 
     /// Pays for one charged retry; false when the budget is spent.

@@ -1,4 +1,4 @@
-internal import MeshModel
+package import MeshModel
 package import Telemetry
 
 /// The metrics labels of every destination and cluster of one table, interned in one worker's `WorkerMetrics`.
@@ -43,11 +43,14 @@ package final class RouteLabels: Sendable {
     }
 
     /// The labels of a destination; `unknown` for one of another table.
-    package func labels(of destination: Destination) -> Labels {
-        guard destination.stamp == stamp, destination.index < destinations.count else {
+    package func labels(of destination: Destination) -> Labels { labels(of: destination.place) }
+
+    package func labels(of place: Destination.Place) -> Labels {
+        let index = Int(place.index)
+        guard place.stamp == stamp, index >= 0, index < destinations.count else {
             return Labels(service: .unknown, namespace: .unknown)
         }
-        return destinations[destination.index]
+        return destinations[index]
     }
 
     /// The label of a member's cluster by its index in the snapshot.
@@ -57,6 +60,15 @@ package final class RouteLabels: Sendable {
 
     /// The label of what a rule said.
     package func outcome(_ outcome: LimitOutcome) -> LabelHandle { outcomes[outcome.position] }
+
+    /// Counts a request on every rule of a service (`RateLimiter.decide`), and in `metrics` what each one said.
+    package func decide(
+        _ table: RoutingTable, service: Int, caller: CallerKey, now: Instant, counting metrics: inout WorkerMetrics
+    ) -> LimitDecision? {
+        RateLimiter.decide(table, service: service, caller: caller, now: now) { index, outcome in
+            metrics.count(.limitDecisions, rule(index, ofService: service), outcomes[outcome.position])
+        }
+    }
 
     /// The label of a rate limit rule.
     package func rule(_ index: Int, ofService service: Int) -> LabelHandle {

@@ -52,6 +52,10 @@ package final class RoutingTable: Sendable {
 
     /// The limits of one service that act here, with the cells that count them.
     package let limits: [[LimitBinding]]
+    /// What requests ask of them, of all services one after the other.
+    let gates: [LimitGate]
+    /// First gate of each service, one more entry than services.
+    let gateBases: [Int]
     package let snapshot: Snapshot
     package let ownRole: OwnRole
     package let destinations: [Destination]
@@ -125,10 +129,20 @@ package final class RoutingTable: Sendable {
             hopName = []
         }
         if let cells, ownRole.isGateway {
-            self.limits = snapshot.services.map { service in cells.bindings(for: service.limits) }
+            limits = snapshot.services.map { service in cells.bindings(for: service.limits) }
         } else {
-            self.limits = Array(repeating: [], count: snapshot.services.count)
+            limits = Array(repeating: [], count: snapshot.services.count)
         }
+        gates = limits.flatMap { bindings in bindings.map(\.gate) }
+        var bases = [0]
+        bases.reserveCapacity(limits.count + 1)
+        for bindings in limits { bases.append(bases[bases.count - 1] + bindings.count) }
+        gateBases = bases
+    }
+
+    /// True when a service (index into the snapshot's services) has limits that act here.
+    package func hasLimits(_ service: Int) -> Bool {
+        service >= 0 && service + 1 < gateBases.count && gateBases[service] < gateBases[service + 1]
     }
 
     /// The part of a peer, by its verified ID.
@@ -167,6 +181,9 @@ package final class RoutingTable: Sendable {
         guard let index = serverNames.value(for: serverName) else { return nil }
         return destinations[index]
     }
+
+    /// True for a destination of this table.
+    package func holds(_ place: Destination.Place) -> Bool { place.stamp == stamp }
 
     /// The same destination in this table; nil when it is gone. For exchanges that live over a snapshot swap.
     package func current(_ destination: Destination) -> Destination? {
