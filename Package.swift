@@ -61,7 +61,7 @@ let package = Package(
             exclude: ["proto"], swiftSettings: language),
         room("Core", "ControlCoding", ["ControlProtocol", "MeshModel", protobuf]),
 
-        room("DataPlane", "Wire", ["CNGHTTP2", "Containers"]),
+        room("DataPlane", "Wire", ["Containers"]),
         room("DataPlane", "Reactor", ["CLinux", "Containers", "Telemetry", "MeshModel"]),
         room("DataPlane", "Routing", ["MeshModel", "Identity", "Containers", "Telemetry"]),
         room("DataPlane", "TLS", ["Reactor", "Identity", "COpenSSL", "MeshModel", "Containers"]),

@@ -85,14 +85,6 @@ import Wire
         #expect(OwnDecoder().decode(first) == [PlainField(name, value)])
     }
 
-    @Test func pathsAreIndexedOnTheMeshsOwnLinks() {
-        let encoder = OwnEncoder(capacity: 65_536)
-        encoder.limit(65_536)
-        let first = encoder.encode(fields([(":path", "/api/v1/orders")]))
-        #expect(first.count > 10)
-        #expect(encoder.encode(fields([(":path", "/api/v1/orders")])).count == 1)
-    }
-
     @Test func secretsAreNeverIndexed() {
         for field in [
             PlainField("authorization", "Bearer a"), PlainField("proxy-authorization", "Basic a"),

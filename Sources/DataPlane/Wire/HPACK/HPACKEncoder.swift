@@ -7,9 +7,6 @@ package import Containers
 package struct HPACKEncoder: ~Copyable {
     private enum Indexing { case never, without, with }
 
-    /// Tables larger than the default are those of meshfed's own links, which carry few paths, each many times. Elsewhere
-    /// paths would push out what comes again.
-    private static let pathCapacity = 4_096
     /// Shorter cookies may be guessed (RFC 7541 7.1.3; nghttp2 and Firefox draw the line here).
     private static let guessableCookie = 20
 
@@ -180,8 +177,8 @@ package struct HPACKEncoder: ~Copyable {
         // Secrets, which others whose requests share the connection must not be able to guess (RFC 7541 7.1.3).
         case .authorization, .proxyAuthorization: .never
         case .cookie: value.count < Self.guessableCookie ? .never : .with
-        case .contentLength, .etag, .location, .setCookie, .ifNoneMatch: .without
-        case .path: capacity > Self.pathCapacity ? .with : .without
+        // New most of the time: they would push out what comes again. And a path may hold a secret.
+        case .path, .contentLength, .etag, .location, .setCookie, .ifNoneMatch: .without
         default: table.capacity > 0 && !name.isNewEachTime ? .with : .without
         }
     }

@@ -218,8 +218,8 @@ struct HTTP2StreamTable: ~Copyable {
     }
 
     private mutating func free(_ place: Int32) {
-        guard let state = unsafe states[Int(place)] else { return }
         // SAFETY: initialised and owned here; the place is hollow from now on.
+        guard let state = unsafe states[Int(place)] else { return }
         unsafe state.deinitialize(count: 1)
         unsafe state.deallocate()
         unsafe states[Int(place)] = nil
