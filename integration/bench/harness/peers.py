@@ -1,9 +1,10 @@
-"""HAProxy, Envoy and nghttpx as gateways, HAProxy and Envoy as pairs of sidecars: one worker each, mutual TLS 1.3, no log, no rules."""
+"""HAProxy, Envoy and nghttpx as gateways, HAProxy and Envoy as pairs of sidecars: one worker each, mutual TLS 1.3; bare (no log, no
+rules), and as gateways also with the duties of a mesh."""
 
 import json
 
 from . import envoy
-from .certificates import APP_ID, BACKEND_ID
+from .certificates import APP_ID, BACKEND_ID, LOAD_ID
 from .targets import GROUP, SNI, SUITE, Target
 from .tools import free_port
 
@@ -59,6 +60,29 @@ class Peers:
             self._haproxy_way("tcp", "tcp", ports["tcp"], tls, backend, f"{tls} no-ssl-reuse")]))
         return self._ready("haproxy", [child], ports)
 
+    def duties_haproxy(self):
+        """With a JSON log line, one rule of authorisation, a rate limit, and the caller's identity in a header. HAProxy 2.6 reads no URI
+        SAN: the caller is who the subject says."""
+        ports = {"http2": free_port()}
+        tls = self._haproxy_tls("gateway")
+        fields = {"time": "%t", "method": "%HM", "path": "%HP", "authority": "%[capture.req.hdr(0)]", "request_protocol": "%HV",
+                  "response_code": "%ST", "response_flags": "%tsc", "source_principal": "%[ssl_c_s_dn(cn)]",
+                  "server_name": "%[ssl_fc_sni]", "upstream_host": "%si:%sp", "upstream_cluster": "%b",
+                  "downstream_remote_address": "%ci:%cp", "bytes_received": "%U", "bytes_sent": "%B", "duration": "%Ta",
+                  "request_id": "%ID", "user_agent": "%[capture.req.hdr(1)]"}
+        line = json.dumps(fields, separators=(",", ":")).replace("\\", "\\\\").replace('"', '\\"').replace(" ", "\\ ")
+        child = self._haproxy("haproxy-duties", (
+            f"frontend http2\n    mode http\n    bind 127.0.0.1:{ports['http2']} {tls} alpn h2,http/1.1\n"
+            f"    log stdout format raw local0\n    log-format {line}\n"
+            "    unique-id-format %{+X}o\\ %ci:%cp_%fi:%fp_%Ts_%rt:%pid\n    unique-id-header x-request-id\n"
+            "    http-request capture req.hdr(host) len 64\n    http-request capture req.hdr(user-agent) len 64\n"
+            "    stick-table type string len 64 size 10k expire 60s store http_req_rate(1s)\n"
+            "    http-request track-sc0 ssl_c_s_dn(cn)\n    http-request deny deny_status 429 if { sc_http_req_rate(0) gt 100000000 }\n"
+            "    http-request deny unless { ssl_c_verify 0 } { ssl_c_s_dn(cn) -m found }\n"
+            "    http-request set-header x-forwarded-client-cert %[ssl_c_s_dn]\n    default_backend http2\n"
+            f"backend http2\n    mode http\n    server upstream 127.0.0.1:{self.bench.backend_port} {tls} no-ssl-reuse alpn h2\n"))
+        return self._ready("haproxy", [child], ports)
+
     def sidecars_haproxy(self):
         ports, inner, bench = {r: free_port() for r in ("app-http1", "app-http2")}, {}, self.bench
         inner = {route: free_port() for route in ports}
@@ -95,6 +119,14 @@ class Peers:
         clusters = [envoy.cluster(r, self.bench.backend_port, r, self._envoy_client("gateway", alpn[r], SNI["http2"], BACKEND_ID))
                     for r in ports]
         return self._ready("envoy", [self._envoy("envoy", listeners, clusters)], ports)
+
+    def duties_envoy(self):
+        ports = {"http2": free_port()}
+        duties = envoy.mesh_duties(self.bench.directory / "envoy-duties.access.log", LOAD_ID)
+        child = self._envoy(
+            "envoy-duties", [envoy.http_listener("http2", ports["http2"], "http2", self._envoy_server("gateway"), duties)],
+            [envoy.cluster("http2", self.bench.backend_port, "http2", self._envoy_client("gateway", ["h2"], SNI["http2"], BACKEND_ID))])
+        return self._ready("envoy", [child], ports)
 
     def sidecars_envoy(self):
         ports = {route: free_port() for route in ("app-http1", "app-http2")}

@@ -134,6 +134,10 @@ class Bench:
         routes = ("http2", "http1", "tcp")
         return Target("meshfed", [child], dict.fromkeys(routes, port), {route: SNI[route] for route in routes})
 
+    def duties_meshfed(self):
+        """The same as in every scenario: it has no barer way."""
+        return self.gateway_meshfed()
+
     def sidecar(self, workload, inbound="127.0.0.1:0", outbound="127.0.0.1:0", snapshot=None):
         child = self.start(f"sidecar-{workload}", [
             self.paths["meshfed-proxy"], "sidecar", "run", "--workload", f"bench/{workload}", *self._papers(workload, snapshot),

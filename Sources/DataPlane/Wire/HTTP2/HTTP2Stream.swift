@@ -180,6 +180,7 @@ struct HTTP2StreamTable: ~Copyable {
         keys = []
         places = []
         hollow = []
+        // SAFETY: no stream is left, and every spare state was freed: all places are empty.
         unsafe states = []
     }
 
