@@ -250,7 +250,8 @@ import Wire
         var client = HTTPSession.http2(role: .client)
         var opened = 0
         while client.canOpenStream, opened < 100 {
-            _ = try client.openStream(request("GET", "/", [("x", String(repeating: "v", count: 5_000))]), endStream: true)
+            _ = try client.openStream(
+                request("GET", "/", [("x", String(repeating: "v", count: 5_000))]), endStream: true)
             opened += 1
         }
         #expect(opened < 20)
