@@ -3,7 +3,7 @@ import Testing
 @Suite struct UnsafeTests {
     /// The places that touch memory, C or the kernel (docs/ARCHITECTURE.md, Laws). Generated code is not counted.
     private static let list: [UnsafeUse.Allowance] = [
-        .init(path: "Sources/Core/Containers", limit: 43, why: "slabs, rings and buffers are pointers"),
+        .init(path: "Sources/Core/Containers", limit: 46, why: "slabs, rings and buffers are pointers"),
         .init(path: "Sources/Core/Identity", limit: 205, why: "OpenSSL's certificates and keys"),
         .init(path: "Sources/Core/Telemetry", limit: 17, why: "the log's thread and its lock"),
         .init(path: "Sources/DataPlane/Wire/HTTP2", limit: 399, why: "nghttp2's session, callbacks and allocator"),
