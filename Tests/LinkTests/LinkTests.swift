@@ -154,7 +154,7 @@ private final class Pair {
                 svid: mint.svid("spiffe://east.mesh/ns/a/sa/b"), trust: trust, clientCertificate: .required,
                 serverNames: .any, protocols: [.http2, .http1])
             near = End(
-                Transport(client: socket, context: client, serverName: "", buffers: buffers), role: .client)
+                Transport(client: socket, context: client, serverName: []), role: .client)
             far = End(
                 Transport(server: Socket(adopting: descriptor), context: server, buffers: buffers), role: .server)
         } else {

@@ -77,7 +77,7 @@ final class Stage {
         _ address: SocketAddress, _ version: Line.Version, context: TLSContext, serverName: String
     ) throws -> Line {
         let transport = Transport(
-            client: try Socket.connect(to: address), context: context, serverName: serverName, buffers: buffers)
+            client: try Socket.connect(to: address), context: context, serverName: Array(serverName.utf8))
         let line = Line(transport, role: .client, version: version)
         lines.append(line)
         return line

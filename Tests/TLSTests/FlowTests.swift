@@ -158,7 +158,7 @@ import Testing
         guard let socket = try? Socket.connect(to: address) else { return }
         let side = Side(
             Transport(
-                client: socket, context: try papers.clientContext(), serverName: Names.api, buffers: shared.buffers))
+                client: socket, context: try papers.clientContext(), serverName: Array(Names.api.utf8)))
         #expect(side.interest == .writable)
         var polls = [pollfd(fd: side.descriptor, events: Int16(POLLOUT), revents: 0)]
         // SAFETY: the array is written during the call only.

@@ -111,7 +111,7 @@ final class Wire {
         if let client {
             near = Side(
                 Transport(
-                    client: Socket(adopting: first), context: client, serverName: serverName, buffers: shared.buffers))
+                    client: Socket(adopting: first), context: client, serverName: Array(serverName.utf8)))
         } else {
             near = Side(Transport(socket: Socket(adopting: first), connecting: true))
         }

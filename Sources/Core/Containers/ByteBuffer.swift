@@ -1,8 +1,9 @@
 /// A growable run of bytes that is filled at the end and drained from the front.
 ///
-/// Owned by one connection or one worker; closing is its `deinit`. An empty buffer gives its memory back on `shrink()`.
+/// Owned by one connection or one worker, which may hand it to another thread whole; closing is its `deinit`. An empty buffer gives its memory back on `shrink()`.
+// SAFETY: the memory has one owner and cannot be copied; who hands it on keeps nothing of it.
 @safe
-public struct ByteBuffer: ~Copyable {
+public struct ByteBuffer: ~Copyable, @unchecked Sendable {
     @usableFromInline var base: UnsafeMutablePointer<UInt8>?
     @usableFromInline var capacity = 0
     @usableFromInline var start = 0
@@ -50,6 +51,7 @@ public struct ByteBuffer: ~Copyable {
     }
 
     /// Appends the first `count` (at most eight) bytes of `word` as they lie in memory.
+    @inline(__always)
     @inlinable public mutating func append(word: UInt64, count: Int = 8) {
         reserve(8)
         // SAFETY: `reserve` made room for eight bytes.
@@ -59,13 +61,33 @@ public struct ByteBuffer: ~Copyable {
         end &+= Swift.max(0, Swift.min(count, 8))
     }
 
+    /// Appends the first `count` (at most forty) bytes of `words` as they lie in memory.
+    @inlinable public mutating func append(words: borrowing InlineArray<5, UInt64>, count: Int) {
+        reserve(40)
+        // SAFETY: `reserve` made room for forty bytes.
+        if let base = unsafe base {
+            for index in 0..<5 {
+                unsafe UnsafeMutableRawPointer(base + end + index * 8).storeBytes(of: words[index], as: UInt64.self)
+            }
+        }
+        end &+= Swift.max(0, Swift.min(count, 40))
+    }
+
     /// Appends `value` as 16 lower-case hexadecimal digits, eight of them at a time.
     @inlinable public mutating func append(digits value: UInt64) {
-        append(word: Self.hexadecimal(UInt32(truncatingIfNeeded: value >> 32)))
-        append(word: Self.hexadecimal(UInt32(truncatingIfNeeded: value)))
+        reserve(16)
+        // SAFETY: `reserve` made room for sixteen bytes.
+        if let base = unsafe base {
+            let high = Self.hexadecimal(UInt32(truncatingIfNeeded: value >> 32))
+            let low = Self.hexadecimal(UInt32(truncatingIfNeeded: value))
+            unsafe UnsafeMutableRawPointer(base + end).storeBytes(of: high, as: UInt64.self)
+            unsafe UnsafeMutableRawPointer(base + end + 8).storeBytes(of: low, as: UInt64.self)
+        }
+        end &+= 16
     }
 
     /// Eight digits, the first in the lowest byte of memory.
+    @inline(__always)
     @inlinable static func hexadecimal(_ value: UInt32) -> UInt64 {
         var nibbles = UInt64(value)
         nibbles = (nibbles | nibbles << 16) & 0x0000_FFFF_0000_FFFF

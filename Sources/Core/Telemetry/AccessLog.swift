@@ -55,6 +55,21 @@ package enum LogKey: UInt8, Sendable, CaseIterable {
     }
 }
 
+/// A key with what stands around it, at most forty bytes, which are written as words.
+private struct LogPrefix {
+    private(set) var words = InlineArray<5, UInt64>(repeating: 0)
+    private(set) var count = 0
+
+    init(_ parts: StaticString...) {
+        for part in parts {
+            for byte in Array("\(part)".utf8) where count < 40 {
+                words[count / 8] |= (UInt64(byte) << UInt64(count % 8 * 8)).littleEndian
+                count += 1
+            }
+        }
+    }
+}
+
 /// Fields that many lines have in common, written once.
 package struct LogFields: ~Copyable {
     var text = ByteBuffer()
@@ -73,10 +88,9 @@ package struct AccessLog: ~Copyable {
 
     private let format: Format
     private var batch = ByteBuffer()
-    /// What stands before each key's value, one after the other.
-    private var prefixes = ByteBuffer()
-    /// Where each key's prefix begins in `prefixes`, and where the last one ends.
-    private var starts = InlineArray<32, UInt16>(repeating: 0)
+    /// What stands before each key's value: before a number, and before text.
+    private let names: [LogPrefix]
+    private let openings: [LogPrefix]
     private var lines = 0
     private var lineStart = 0
     private var second = WallTime(seconds: .min)
@@ -89,13 +103,9 @@ package struct AccessLog: ~Copyable {
 
     package init(format: Format) {
         self.format = format
-        for key in LogKey.allCases {
-            starts[Int(key.rawValue)] = UInt16(truncatingIfNeeded: prefixes.count)
-            prefixes.append(text: format == .json ? ",\"" : " ")
-            prefixes.append(text: key.word)
-            prefixes.append(text: format == .json ? "\":" : "=")
-            starts[Int(key.rawValue) + 1] = UInt16(truncatingIfNeeded: prefixes.count)
-        }
+        let isJSON = format == .json
+        names = LogKey.allCases.map { LogPrefix(isJSON ? ",\"" : " ", $0.word, isJSON ? "\":" : "=") }
+        openings = LogKey.allCases.map { LogPrefix(isJSON ? ",\"" : " ", $0.word, isJSON ? "\":\"" : "=") }
     }
 
     package var isEmpty: Bool { batch.isEmpty }
@@ -125,10 +135,9 @@ package struct AccessLog: ~Copyable {
     /// Adds bytes, escaped and cut to the key's limit. Empty ones are left out.
     package mutating func field(_ key: LogKey, _ value: Span<UInt8>) {
         if value.isEmpty { return }
-        name(key)
+        open(key)
         switch format {
         case .json:
-            batch.append(0x22)
             Escape.json(value, limit: key.limit, into: &batch)
             batch.append(0x22)
         case .text: Escape.text(value, limit: key.limit, into: &batch)
@@ -139,8 +148,7 @@ package struct AccessLog: ~Copyable {
 
     /// Adds a word of our own.
     package mutating func field(_ key: LogKey, word: StaticString) {
-        name(key)
-        if format == .json { batch.append(0x22) }
+        open(key)
         batch.append(text: word)
         if format == .json { batch.append(0x22) }
     }
@@ -161,8 +169,7 @@ package struct AccessLog: ~Copyable {
 
     /// Adds 16 or 8 bytes as lower-case hexadecimal.
     package mutating func field(_ key: LogKey, hexadecimal high: UInt64, _ low: UInt64) {
-        name(key)
-        if format == .json { batch.append(0x22) }
+        open(key)
         batch.append(digits: high)
         batch.append(digits: low)
         if format == .json { batch.append(0x22) }
@@ -193,7 +200,7 @@ package struct AccessLog: ~Copyable {
 
     /// Hands the gathered lines to the sink. When the sink is busy for a moment they stay for the next turn.
     package mutating func flush(to sink: LogSink) {
-        guard lines > 0, sink.offer(batch.bytes, lines: lines) else { return }
+        guard lines > 0, sink.take(&batch, lines: lines) else { return }
         lines = 0
         batch.removeAll()
     }
@@ -210,12 +217,13 @@ package struct AccessLog: ~Copyable {
     }
 
     private mutating func name(_ key: LogKey) {
-        let range = Int(starts[Int(key.rawValue)])..<Int(starts[Int(key.rawValue) + 1])
-        Self.copy(range, of: prefixes, into: &batch)
+        let prefix = names[Int(key.rawValue)]
+        batch.append(words: prefix.words, count: prefix.count)
     }
 
-    private static func copy(_ range: Range<Int>, of source: borrowing ByteBuffer, into target: inout ByteBuffer) {
-        target.append(source.bytes.extracting(range))
+    private mutating func open(_ key: LogKey) {
+        let prefix = openings[Int(key.rawValue)]
+        batch.append(words: prefix.words, count: prefix.count)
     }
 
     private static func copy(_ source: borrowing ByteBuffer, into target: inout ByteBuffer) {

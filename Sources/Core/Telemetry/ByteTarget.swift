@@ -43,6 +43,15 @@ enum Decimal {
 
     /// Appends `value` with at least `width` digits.
     static func append<Target: ByteTarget & ~Copyable>(_ value: UInt64, width: Int, into target: inout Target) {
+        if value < 10_000, width <= 4 {
+            // Four digits at a time: two pairs, each in half a word, and of each its tens.
+            let number = UInt32(truncatingIfNeeded: value)
+            let pairs = (number / 100) | (number % 100) << 16
+            let tens = (pairs &* 103) >> 10 & 0x000F_000F
+            let digits = (pairs &- tens &* 10) << 8 | tens | 0x3030_3030
+            let count = max(width, value < 10 ? 1 : value < 100 ? 2 : value < 1_000 ? 3 : 4)
+            return target.append(word: UInt64(digits >> UInt32(32 &- 8 &* count)).littleEndian, count: count)
+        }
         if value < 100_000_000, width <= 8 {
             var rest = UInt32(truncatingIfNeeded: value)
             var word: UInt64 = 0

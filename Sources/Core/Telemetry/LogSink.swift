@@ -1,3 +1,4 @@
+package import Containers
 internal import Glibc
 internal import MeshModel
 internal import Synchronization
@@ -12,8 +13,8 @@ package enum LogSinkError: Error, Hashable {
 /// At most `limit` bytes wait; what comes then is dropped and counted. Workers hand in whole batches once per turn; the
 /// lock is held for a copy only, never over a write, and is only tried for.
 package final class LogSink: Sendable {
-    private struct State: Sendable {
-        var waiting: [UInt8] = []
+    private struct State: ~Copyable, Sendable {
+        var waiting = ByteBuffer()
         var lines = 0
         var isClosing = false
     }
@@ -65,7 +66,21 @@ package final class LogSink: Sendable {
     /// Takes a batch of whole lines. True when it is dealt with (queued, or dropped and counted because too much
     /// waits); false when the lock was taken just then and the caller should try again next turn.
     package func offer(_ batch: Span<UInt8>, lines: Int) -> Bool {
-        let count = batch.count
+        queue(batch.count, lines) { state in state.waiting.append(bytes: batch) }
+    }
+
+    /// As `offer`. Where nothing waits the buffers change places, and `batch` has whatever stood in the other one.
+    package func take(_ batch: inout ByteBuffer, lines: Int) -> Bool {
+        queue(batch.count, lines) { state in
+            if state.waiting.isEmpty {
+                swap(&state.waiting, &batch)
+            } else {
+                state.waiting.append(bytes: batch.bytes)
+            }
+        }
+    }
+
+    private func queue(_ count: Int, _ lines: Int, _ add: (inout State) -> Void) -> Bool {
         if count > limit {
             droppedLines.wrappingAdd(UInt64(clamping: lines), ordering: .relaxed)
             return true
@@ -78,7 +93,7 @@ package final class LogSink: Sendable {
             } else {
                 let urgent = limit / 4
                 let before = state.waiting.count
-                state.waiting.append(bytes: batch)
+                add(&state)
                 wake = before == 0 || (before < urgent && before + count >= urgent)
                 state.lines += lines
             }
@@ -115,19 +130,19 @@ package final class LogSink: Sendable {
     }
 
     private func run() {
-        var batch: [UInt8] = []
+        var batch = ByteBuffer()
         var closing = false
         while !closing || !batch.isEmpty {
             if !closing { waitForSignal() }
             var lines = 0
-            batch.removeAll(keepingCapacity: true)
+            batch.removeAll()
             state.withLock { state in
                 swap(&state.waiting, &batch)
                 lines = state.lines
                 state.lines = 0
                 closing = state.isClosing
             }
-            if !batch.isEmpty, !writeAll(batch) {
+            if !batch.isEmpty, !writeAll(batch.bytes) {
                 droppedLines.wrappingAdd(UInt64(clamping: lines), ordering: .relaxed)
             }
         }
@@ -145,11 +160,11 @@ package final class LogSink: Sendable {
         _ = unsafe poll(&second, 1, Self.gatherMilliseconds)
     }
 
-    private func writeAll(_ batch: [UInt8]) -> Bool {
+    private func writeAll(_ batch: Span<UInt8>) -> Bool {
         var offset = 0
         while offset < batch.count {
             // SAFETY: `offset` is below the count, so the range lies in the array.
-            let written = unsafe batch.withUnsafeBytes { bytes in
+            let written = unsafe batch.bytes.withUnsafeBytes { bytes in
                 guard let base = bytes.baseAddress else { return 0 }
                 return unsafe write(descriptor, base + offset, bytes.count - offset)
             }

@@ -19,6 +19,8 @@ package struct WorkerMetrics: ~Copyable {
     static let eventLimit = 4_096
 
     var data: MetricsSnapshot
+    /// The series that was asked for last: requests that follow each other are mostly of one.
+    private var last: (key: RequestMetricKey, series: SeriesHandle)?
 
     package init(seriesLimit: Int = WorkerMetrics.seriesLimit) {
         data = MetricsSnapshot(
@@ -34,7 +36,13 @@ package struct WorkerMetrics: ~Copyable {
     package mutating func intern(_ text: [UInt8]) -> LabelHandle { data.labels.intern(text.span) }
 
     /// The series of `key`; it is made when new.
-    package mutating func series(_ key: RequestMetricKey) -> SeriesHandle { data.series(key) }
+    package mutating func series(_ key: RequestMetricKey) -> SeriesHandle {
+        if let last, last.key.identity == key.identity, last.key.outcome == key.outcome { return last.series }
+        let series = data.series(key)
+        // What had no room is counted as such each time.
+        if data.index.keys[Int(series.index)] == key { last = (key, series) }
+        return series
+    }
 
     /// Counts one finished request or exchange.
     package mutating func requestFinished(_ key: RequestMetricKey, after duration: Duration) {

@@ -131,9 +131,7 @@ extension Worker {
             return .refuse(.noRoute)
         }
         exchanges[exchange].learnVersion(isBelieved: isOurs, isHTTP2: inbound[handle].connection.link.isHTTP2)
-        if let refusal = OwnAuthority.check(
-            exchanges[exchange].head, destination, isOurs: isOurs || isQuestion)
-        {
+        if let refusal = exchanges[exchange].checkAuthority(destination, isOurs: isOurs || isQuestion) {
             return .refuse(refusal)
         }
         switch exchanges[exchange].judgeHops(at: configuration.table, isBelieved: isOurs) {
@@ -181,16 +179,14 @@ extension Worker {
         let isOurs = exchanges[exchange].head.says(.authority, current.authority)
         exchanges[exchange].learnVersion(
             isBelieved: part == .ownGateway || isOurs, isHTTP2: inbound[handle].connection.link.isHTTP2)
-        if let refusal = OwnAuthority.check(
-            exchanges[exchange].head, current, isOurs: part == .ownGateway || isOurs)
-        {
+        if let refusal = exchanges[exchange].checkAuthority(current, isOurs: part == .ownGateway || isOurs) {
             return .refuse(refusal)
         }
         if part == .ownGateway, exchanges[exchange].hopCount == nil {
             return .refuse(.requestInvalid)
         }
         if let refusal = verifyOrigin(exchange, handle, current, configuration, isQuestion) { return .refuse(refusal) }
-        guard let caller = exchanges[exchange].caller,
+        guard let caller = caller(of: exchange),
             configuration.table.decide(current, caller: caller).isAllowed
         else { return .refuse(.notAllowed) }
         if isQuestion { return .knock(port: current.ownTargetPort) }
@@ -258,8 +254,8 @@ extension Worker {
         _ exchange: Handle, _ handle: Handle, _ destination: Destination, _ configuration: ProxyConfiguration,
         _ isQuestion: Bool
     ) -> Reason? {
-        if !isQuestion, !exchanges[exchange].head.contains(.meshfedOrigin), inbound[handle].directCaller != nil {
-            exchanges[exchange].caller = inbound[handle].directCaller
+        if !isQuestion, inbound[handle].isDirectKnown, !exchanges[exchange].head.contains(.meshfedOrigin) {
+            exchanges[exchange].isPeersOwn = true
             exchanges[exchange].callerNumber = inbound[handle].directNumber
             return nil
         }
@@ -272,10 +268,15 @@ extension Worker {
                 exchanges[exchange].head, destination, peer: peer, role: role, acceptAttested: acceptAttested,
                 now: reactor.wall)
             guard let origin else { return .draining }
-            exchanges[exchange].caller = origin.caller
             exchanges[exchange].attestedBy = origin.attestedBy
             exchanges[exchange].forwardsOrigin = origin.asserted
-            if !isQuestion, !origin.asserted { inbound[handle].directCaller = origin.caller }
+            if isQuestion || origin.asserted {
+                exchanges[exchange].caller = origin.caller
+            } else {
+                exchanges[exchange].isPeersOwn = true
+                inbound[handle].directCaller = origin.caller
+                inbound[handle].isDirectKnown = true
+            }
         } catch {
             metrics.count(
                 .originRefused, metrics.intern(Array(error.reason.rawValue.utf8)), inbound[handle].sourceCluster)
@@ -295,14 +296,14 @@ extension Worker {
         _ exchange: Handle, _ handle: Handle, _ destination: Destination, _ plan: CandidateWalk.Plan,
         _ configuration: ProxyConfiguration
     ) -> Bool {
-        guard exchanges[exchange].caller != nil else { return false }
+        guard exchanges[exchange].hasCaller else { return false }
         let table = configuration.table
         switch plan {
         case .ingress: return ownerAllows(exchange, destination, table)
         case .egress(foreignCaller: true): if ownerAllows(exchange, destination, table) { return true }
         case .egress(foreignCaller: false), .source, .direct: break
         }
-        guard destination.service >= 0, let caller = exchanges[exchange].caller else { return false }
+        guard destination.service >= 0, let caller = caller(of: exchange) else { return false }
         for remote in table.snapshot.services[destination.service].remotes.indices
         where table.decide(destination, caller: caller, remote: remote).isAllowed { return true }
         // A local service of the own cluster that no other cluster serves: the own policy is the word.
@@ -320,7 +321,7 @@ extension Worker {
             exchanges[exchange].isOwnerAllowed = true
             return true
         }
-        guard let caller = exchanges[exchange].caller, table.decide(destination, caller: caller).isAllowed else {
+        guard let caller = caller(of: exchange), table.decide(destination, caller: caller).isAllowed else {
             return false
         }
         exchanges[exchange].isOwnerAllowed = true
@@ -354,13 +355,19 @@ extension Worker {
 
     /// As `knowCaller`, for the caller of a request, who is looked at once.
     mutating func knowCaller(of exchange: Handle, _ handle: Handle) {
-        guard inbound.contains(handle) else { return }
         let number = exchanges[exchange].callerNumber
-        if number != 0, number == inbound[handle].callerNumber { return }
-        guard let caller = exchanges[exchange].caller else { return }
+        guard inbound.contains(handle), number == 0 || number != inbound[handle].callerNumber else { return }
+        guard let caller = caller(of: exchange) else { return }
         knowCaller(handle, caller)
         exchanges[exchange].callerNumber = inbound[handle].callerNumber
-        if inbound[handle].directCaller == caller { inbound[handle].directNumber = inbound[handle].callerNumber }
+        if exchanges[exchange].isPeersOwn { inbound[handle].directNumber = inbound[handle].callerNumber }
+    }
+
+    /// Who called, for whoever needs the ID itself.
+    func caller(of exchange: Handle) -> SPIFFEID? {
+        guard exchanges[exchange].isPeersOwn else { return exchanges[exchange].caller }
+        let handle = exchanges[exchange].downstream
+        return inbound.contains(handle) ? inbound[handle].directCaller : nil
     }
 
     /// The labels and the limit key of a caller, kept on the connection: the next request is mostly from the same one.
@@ -380,6 +387,17 @@ extension Exchange {
     /// What the host that the app wrote means.
     func match(_ table: RoutingTable, _ namespace: Label) -> HostMatch {
         table.destination(host: head.value(of: .authority), namespace: namespace)
+    }
+
+    /// Nil is good.
+    mutating func checkAuthority(_ destination: Destination, isOurs: Bool) -> Reason? {
+        spelling = OwnAuthority.spelling(head, destination)
+        return OwnAuthority.check(head, spelling, isOurs: isOurs)
+    }
+
+    /// How its caller wrote the authority of `destination`, which is its own.
+    func spelling(of destination: Destination) -> OwnAuthority.Spelling {
+        if case .unknown = spelling { OwnAuthority.spelling(head, destination) } else { spelling }
     }
 
     /// Who is not believed says nothing of hops.

@@ -56,8 +56,13 @@ struct Exchange: ~Copyable {
     /// A neighbour's health probe: neither counted nor logged.
     var isQuiet = false
     var reporter = Reporter.source
+    /// How its caller wrote the authority, once that was looked at for `destination`.
+    var spelling = OwnAuthority.Spelling.unknown
     var destination: Destination?
+    /// Who calls, where that is not the peer itself.
     var caller: SPIFFEID?
+    /// The caller is the peer, whom its connection knows: `Inbound.directCaller`. It lives no longer than its connection.
+    var isPeersOwn = false
     /// What its connection knows the caller by, once it does: `Inbound.callerNumber`.
     var callerNumber: UInt32 = 0
     /// The owner's policy has let the caller call `destination`.
@@ -113,6 +118,12 @@ struct Exchange: ~Copyable {
 
     /// Where `destination` stands in its table.
     var place: Destination.Place { destination?.place ?? .none }
+
+    var isOfSource: Bool {
+        if case .source = reporter { true } else { false }
+    }
+
+    var hasCaller: Bool { isPeersOwn || caller != nil }
 
     /// Between proxies all is HTTP/2: there `meshfed-http` says what the caller spoke.
     mutating func learnVersion(isBelieved: Bool, isHTTP2: Bool) {

@@ -61,8 +61,11 @@ extension Worker {
             }
         } else {
             let verdict = admit(exchange, handle, configuration)
-            if follow(verdict, exchange, handle) { dispatch(exchange, configuration) }
+            guard follow(verdict, exchange, handle) else { return }
+            dispatch(exchange, configuration)
         }
+        // What is on its way has its timer.
+        if exchanges.contains(exchange), case .waiting = exchanges[exchange].phase { armTimer(exchange) }
     }
 
     /// True: the request goes on now.
@@ -73,8 +76,8 @@ extension Worker {
                 answer(exchange, .overload)
                 return false
             }
+            if takesTurn(exchange, handle) { return true }
             armTimer(exchange)
-            return takesTurn(exchange, handle)
         case .refuse(let reason): answer(exchange, reason)
         case .tunnel: break
         case .healthy: answerProbe(exchange)
@@ -249,12 +252,10 @@ extension Worker {
     /// so only a nearer one costs another timer.
     mutating func armTimer(_ exchange: Handle) {
         guard exchanges.contains(exchange) else { return }
-        let next = exchanges[exchange].nextDeadline
-        if next >= exchanges[exchange].timerDeadline { return }
+        guard let next = exchanges[exchange].nearerDeadline else { return }
         reactor.cancel(exchanges[exchange].timer)
-        exchanges[exchange].timerDeadline = next
-        exchanges[exchange].timer = reactor.schedule(
-            at: next, token: Token(kind: Kind.exchange.rawValue, handle: exchange))
+        let timer = reactor.schedule(at: next, token: Token(kind: Kind.exchange.rawValue, handle: exchange))
+        exchanges[exchange].timer = timer
     }
 
     mutating func exchangeTimer(_ exchange: Handle) {
@@ -308,15 +309,28 @@ extension HeaderBlock {
 }
 
 extension Exchange {
+    /// When its timer has to fire, where that is sooner than it will; it counts as set.
+    var nearerDeadline: Instant? {
+        mutating get {
+            let next = nextDeadline
+            guard next.nanoseconds < timerDeadline.nanoseconds else { return nil }
+            timerDeadline = next
+            return next
+        }
+    }
+
     /// When its timer has something to look at; `distantFuture` for never.
     var nextDeadline: Instant {
-        let idleEnd = destination?.traffic.idleTimeout.end(after: lastActive) ?? .distantFuture
-        let end = Instant(nanoseconds: min(deadline.nanoseconds, tryDeadline.nanoseconds))
-        switch phase {
-        case .responding: return idleEnd
-        case .waiting, .sent: return end <= idleEnd ? end : idleEnd
-        case .answered: return end
+        // In nanoseconds: each step of an Instant is a call into another module.
+        let end = min(deadline.nanoseconds, tryDeadline.nanoseconds)
+        if case .answered = phase { return Instant(nanoseconds: end) }
+        var idleEnd = UInt64.max
+        if let idle = destination?.traffic.idleTimeout.nanoseconds, idle > 0 {
+            let (sum, overflow) = lastActive.nanoseconds.addingReportingOverflow(idle)
+            if !overflow { idleEnd = sum }
         }
+        if case .responding = phase { return Instant(nanoseconds: idleEnd) }
+        return Instant(nanoseconds: min(end, idleEnd))
     }
 
     func isFor(_ other: Destination) -> Bool { destination === other }

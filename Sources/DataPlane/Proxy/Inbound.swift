@@ -85,8 +85,10 @@ struct Inbound: ~Copyable {
     /// Its next events wait for the next turn.
     var isDeferred = false
     var permit = Permit()
-    /// The peer itself, where a request without an assertion is the peer's own (PROTOCOLS section 5): found once.
+    /// The peer itself, once a request without an assertion was found to be the peer's own (PROTOCOLS section 5).
     var directCaller: SPIFFEID?
+    /// That holds in this configuration: requests need not be judged again.
+    var isDirectKnown = false
     /// What it was known by when it was the caller last; 0 while it was not.
     var directNumber: UInt32 = 0
     /// What the last log line of this connection said of caller and destination.

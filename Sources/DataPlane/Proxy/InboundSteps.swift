@@ -108,7 +108,7 @@ extension Worker {
         let part = configuration.table.part(of: peer.id)
         inbound[handle].part = part
         inbound[handle].permit = Permit()
-        inbound[handle].directCaller = nil
+        inbound[handle].isDirectKnown = false
         inbound[handle].directNumber = 0
         if settings.isGateway {
             inbound[handle].destination = lookUp(inbound[handle].serverName, part, configuration)

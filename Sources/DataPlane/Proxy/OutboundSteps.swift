@@ -119,9 +119,7 @@ extension Worker {
         let socket = try Socket.connect(to: target.address)
         let transport: Transport
         if let context = target.context {
-            transport = Transport(
-                client: socket, context: context, serverName: String(decoding: target.serverName, as: UTF8.self),
-                buffers: buffers)
+            transport = Transport(client: socket, context: context, serverName: target.serverName)
         } else {
             transport = Transport(socket: socket, connecting: true)
         }

@@ -24,7 +24,7 @@ extension Worker {
         for exchange in exchanges.handles where exchanges.contains(exchange) {
             guard isOwnersWord(exchanges[exchange].reporter), exchanges[exchange].phase != .answered,
                 let destination = exchanges[exchange].destination,
-                isRefused(destination, exchanges[exchange].caller, fresh)
+                isRefused(destination, caller(of: exchange), fresh)
             else { continue }
             answer(exchange, .notAllowed, dispatched: exchanges[exchange].phase != .waiting)
         }

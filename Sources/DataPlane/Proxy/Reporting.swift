@@ -24,8 +24,8 @@ extension Worker {
         let cluster = member >= 0 ? labels?.cluster(ofMember: member) : labels?.ownCluster
         let key = RequestMetricKey(
             reporter: exchanges[exchange].reporter, requestProtocol: exchanges[exchange].isGRPC ? .grpc : .http,
-            security: exchanges[exchange].reporter == .source ? .mutualTLS : security,
-            sourcePrincipal: exchanges[exchange].caller != nil && isKnown ? inbound[handle].callerLabel : .unknown,
+            security: exchanges[exchange].isOfSource ? .mutualTLS : security,
+            sourcePrincipal: isKnown && exchanges[exchange].hasCaller ? inbound[handle].callerLabel : .unknown,
             sourceCluster: isKnown && inbound[handle].peer != nil
                 ? inbound[handle].sourceCluster : labels?.ownCluster ?? .unknown,
             destinationService: named?.service ?? .unknown, destinationNamespace: named?.namespace ?? .unknown,
@@ -64,7 +64,7 @@ extension Worker {
         }
         let position = log.position
         log.field(.reporter, word: word(exchanges[exchange].reporter))
-        if let caller = exchanges[exchange].caller { log.field(.sourcePrincipal, caller.bytes) }
+        if let caller = caller(of: exchange) { log.field(.sourcePrincipal, caller.bytes) }
         if isKnown {
             log.field(.serverName, inbound[handle].serverName)
             log.field(.connectionSecurityPolicy, word: inbound[handle].peer == nil ? "none" : "mutual_tls")

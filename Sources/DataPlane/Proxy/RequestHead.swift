@@ -122,14 +122,14 @@ struct RequestHead {
         let written = exchange.head.value(of: .authority)
         if case .source = exchange.reporter {
             head.append(name, written)
-        } else if !exchange.head.says(.authority, destination.authority) {
-            // Plaintext, or a foreign peer's spelling of the SNI.
-            if let range = OwnAuthority.foreign(written, destination) {
-                head.append(name, written.extracting(range))
-            } else {
-                head.append(name, written)
-            }
-        } else {
+            return
+        }
+        switch exchange.spelling(of: destination) {
+        // Plaintext, or a foreign peer's spelling of the SNI.
+        case .name(let start, let count):
+            head.append(name, written.extracting(Int(start)..<Int(start) + Int(count)))
+        case .other, .unknown: head.append(name, written)
+        case .ours:
             let told = exchange.head.value(of: .meshfedAuthority)
             // At a gateway only a peer that brought an assertion is one of our proxies.
             let isBelieved = !isGateway || exchange.forwardsOrigin || exchange.isProbe
@@ -149,9 +149,17 @@ struct CallerIntroduction: ~Copyable {
 
     /// The caller of `exchange`; nobody's is empty.
     mutating func become(_ exchange: borrowing Exchange, _ configuration: ProxyConfiguration) {
-        if isOf(exchange) { return }
+        if !SPIFFEID.isSameObject(caller, exchange.caller) { write(exchange.caller, configuration) }
+    }
+
+    /// The peer of a connection itself.
+    mutating func become(_ inbound: borrowing Inbound, _ configuration: ProxyConfiguration) {
+        if !SPIFFEID.isSameObject(caller, inbound.directCaller) { write(inbound.directCaller, configuration) }
+    }
+
+    private mutating func write(_ fresh: SPIFFEID?, _ configuration: ProxyConfiguration) {
         text.removeAll()
-        caller = exchange.caller
+        caller = fresh
         guard let caller else { return }
         text.append(configuration.certificateIntroduction)
         text.append(caller.bytes)
@@ -163,13 +171,27 @@ struct CallerIntroduction: ~Copyable {
         caller = nil
     }
 
-    private func isOf(_ exchange: borrowing Exchange) -> Bool {
-        SPIFFEID.isSameObject(caller, exchange.caller)
-    }
 }
 
 /// `:authority` on a mesh leg against the SNI's service (PROTOCOLS section 4).
 enum OwnAuthority {
+    enum Spelling {
+        case unknown
+        /// As our proxies write it.
+        case ours
+        /// The mesh name, with or without port or label: where it stands.
+        case name(start: UInt16, count: UInt16)
+        case other
+    }
+
+    static func spelling(_ head: borrowing HeaderBlock, _ destination: Destination) -> Spelling {
+        let written = head.value(of: .authority)
+        let own = destination.authority
+        if written.equals(own.span) { return .ours }
+        guard let range = foreign(written, destination) else { return .other }
+        return .name(start: UInt16(clamping: range.lowerBound), count: UInt16(clamping: range.count))
+    }
+
     /// What a foreign peer wrote, without port and without one leading `<port>.` label; nil when it is not the SNI's mesh name.
     static func foreign(_ authority: Span<UInt8>, _ destination: Destination) -> Range<Int>? {
         let name = destination.meshName
@@ -189,11 +211,13 @@ enum OwnAuthority {
     }
 
     /// Nil is good; another mesh name is `wrong_authority`, anything else `no_route`.
-    static func check(_ head: borrowing HeaderBlock, _ destination: Destination, isOurs: Bool) -> Reason? {
-        if head.says(.authority, destination.authority) { return nil }
-        let authority = head.value(of: .authority)
-        if !isOurs, foreign(authority, destination) != nil { return nil }
-        return isMeshName(authority) ? .wrongAuthority : .noRoute
+    static func check(_ head: borrowing HeaderBlock, _ spelling: Spelling, isOurs: Bool) -> Reason? {
+        switch spelling {
+        case .ours: return nil
+        case .name: if !isOurs { return nil }
+        case .other, .unknown: break
+        }
+        return isMeshName(head.value(of: .authority)) ? .wrongAuthority : .noRoute
     }
 
     private static func isMeshName(_ authority: Span<UInt8>) -> Bool {

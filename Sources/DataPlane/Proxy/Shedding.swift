@@ -210,7 +210,7 @@ extension Worker {
     /// True when a request of an admitted caller may go on. Its place is counted until `finish`.
     mutating func takePlace(_ exchange: Handle, _ handle: Handle) -> Bool {
         guard !exchanges[exchange].isQuiet, inbound.contains(handle) else { return true }
-        guard exchanges[exchange].caller != nil else { return takesStreams() }
+        guard exchanges[exchange].hasCaller else { return takesStreams() }
         knowCaller(of: exchange, handle)
         let account = inbound[handle].callerAccount
         // The exchange itself is one of them already.

@@ -41,7 +41,7 @@ extension Worker {
                 inbound[handle].connection.link.calm(
                     Self.calmSeconds, isIdle: inbound[handle].connection.streams.isEmpty)
             }
-            if let peer = inbound[handle].peer, peer.notAfter.advanced(bySeconds: 30) < wall {
+            if let end = inbound[handle].peer?.notAfter, end.advanced(bySeconds: 30) < wall {
                 closeInbound(handle, abort: true)
                 continue
             }
@@ -49,7 +49,7 @@ extension Worker {
             if phase == .relay { continue }
             relieve(inbound: handle)
             guard inbound.contains(handle) else { continue }
-            if let peer = inbound[handle].peer, peer.notAfter.advanced(bySeconds: -Self.retirement) < wall {
+            if let end = inbound[handle].peer?.notAfter, end.advanced(bySeconds: -Self.retirement) < wall {
                 inbound[handle].connection.link.session?.goAway()
                 markInbound(handle)
             }
@@ -108,12 +108,12 @@ extension Worker {
                 outbound[handle].connection.link.calm(
                     Self.calmSeconds, isIdle: outbound[handle].connection.streams.isEmpty)
             }
-            if let peer = outbound[handle].connection.peer, peer.notAfter.advanced(bySeconds: 30) < wall {
+            if let end = outbound[handle].connection.peer?.notAfter, end.advanced(bySeconds: 30) < wall {
                 closeOutbound(handle, .tls(reason: "the peer's certificate has ended", alert: nil))
                 continue
             }
-            if let peer = outbound[handle].connection.peer,
-                peer.notAfter.advanced(bySeconds: -Self.retirement) < wall
+            if let end = outbound[handle].connection.peer?.notAfter,
+                end.advanced(bySeconds: -Self.retirement) < wall
             {
                 startDraining(handle)
             }

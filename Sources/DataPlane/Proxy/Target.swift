@@ -48,24 +48,31 @@ struct Hop {
 
 /// The targets of HTTP requests that one worker made last. They belong to one configuration.
 struct TargetCache: ~Copyable {
-    private struct Key {
-        let destination: Destination.Place
+    /// A place with what its target is for; `hop` names none while it is empty.
+    private struct Entry {
+        var destination = Destination.Place.none
         /// Nil: the app behind this sidecar.
-        let kind: Candidate.Kind?
-        let prefersHTTP2: Bool
-        let hop: Hop
+        var kind: Candidate.Kind?
+        var prefersHTTP2 = false
+        var hop: Hop?
+
+        func isFor(_ kind: Candidate.Kind, _ place: Destination.Place, _ prefersHTTP2: Bool) -> Bool {
+            guard hop != nil, destination.isSame(as: place), self.prefersHTTP2 == prefersHTTP2, let held = self.kind
+            else { return false }
+            return kind.isSame(as: held)
+        }
     }
 
     /// A power of two; services and endpoints beyond it share places.
     private static let places = 64
 
-    private var keys: [Key?] = []
+    private var entries: [Entry] = []
     private var targets: [Target?] = []
     private var number: UInt64 = 0
 
     /// A new configuration.
     mutating func removeAll() {
-        keys.removeAll()
+        entries.removeAll()
         targets.removeAll()
     }
 
@@ -74,16 +81,14 @@ struct TargetCache: ~Copyable {
         _ kind: Candidate.Kind, _ destination: Destination, prefersHTTP2: Bool, _ configuration: ProxyConfiguration
     ) -> Hop? {
         let place = Self.place(kind, destination)
-        if place < keys.count, let held = keys[place], held.destination.isSame(as: destination.place),
-            held.prefersHTTP2 == prefersHTTP2, let other = held.kind, kind.isSame(as: other)
-        {
-            return held.hop
+        if place < entries.count, entries[place].isFor(kind, destination.place, prefersHTTP2) {
+            return entries[place].hop
         }
         guard let made = configuration.target(kind, destination, http: true, prefersHTTP2: prefersHTTP2) else {
             return nil
         }
         let hop = keep(made, at: place)
-        keys[place] = Key(destination: destination.place, kind: kind, prefersHTTP2: prefersHTTP2, hop: hop)
+        entries[place] = Entry(destination: destination.place, kind: kind, prefersHTTP2: prefersHTTP2, hop: hop)
         return hop
     }
 
@@ -91,10 +96,10 @@ struct TargetCache: ~Copyable {
     mutating func app(_ address: SocketAddress, _ destination: Destination?, prefersHTTP2: Bool) -> Hop {
         let named = destination?.place ?? .none
         let place = Int(address.port) & (Self.places - 1)
-        if place < keys.count, let held = keys[place], held.kind == nil, held.destination.isSame(as: named),
-            held.prefersHTTP2 == prefersHTTP2, held.hop.address == address
+        if place < entries.count, let held = entries[place].hop, held.address == address, entries[place].kind == nil,
+            entries[place].destination.isSame(as: named), entries[place].prefersHTTP2 == prefersHTTP2
         {
-            return held.hop
+            return held
         }
         let hop = keep(
             Target(
@@ -102,7 +107,7 @@ struct TargetCache: ~Copyable {
                 context: nil, isProxy: false, isGateway: false,
                 times: destination.map { ConnectionTimes($0.traffic.settings) } ?? .standard),
             at: place)
-        keys[place] = Key(destination: named, kind: nil, prefersHTTP2: prefersHTTP2, hop: hop)
+        entries[place] = Entry(destination: named, kind: nil, prefersHTTP2: prefersHTTP2, hop: hop)
         return hop
     }
 
@@ -113,8 +118,8 @@ struct TargetCache: ~Copyable {
     func target(_ hop: Hop) -> Target? { hop.place < targets.count ? targets[hop.place] : nil }
 
     private mutating func keep(_ target: Target, at place: Int) -> Hop {
-        if keys.isEmpty {
-            keys = Array(repeating: nil, count: Self.places + 1)
+        if entries.isEmpty {
+            entries = Array(repeating: Entry(), count: Self.places + 1)
             targets = Array(repeating: nil, count: Self.places + 1)
         }
         number &+= 1

@@ -38,6 +38,7 @@ extension Worker {
             return answer(exchange, .noRoute)
         }
         exchanges[exchange].destination = fresh
+        exchanges[exchange].spelling = .unknown
         exchanges[exchange].isOwnerAllowed = false
         dispatch(exchange, to: fresh, isNew: true, configuration)
     }
@@ -186,11 +187,11 @@ extension Worker {
     private mutating func mayGo(
         _ exchange: Handle, _ candidate: Candidate, _ destination: Destination, _ configuration: ProxyConfiguration
     ) -> Bool {
-        guard settings.isGateway, !destination.isProbe, exchanges[exchange].caller != nil else { return true }
+        guard settings.isGateway, !destination.isProbe, exchanges[exchange].hasCaller else { return true }
         switch candidate.kind {
         case .endpoint: return ownerAllows(exchange, destination, configuration.table)
         case .remoteGateway(_, _, let remote):
-            guard let caller = exchanges[exchange].caller else { return true }
+            guard let caller = caller(of: exchange) else { return true }
             return configuration.table.decide(destination, caller: caller, remote: remote).isAllowed
         case .localGateway: return true
         }
@@ -220,10 +221,20 @@ extension Worker {
             let token = ownToken(exchange, destination)
             writer.finish(exchanges[exchange], for: destination, configuration, token, into: &outgoing, &text)
         } else {
-            introduction.become(exchanges[exchange], configuration)
+            introduce(exchange, configuration)
             writer.finish(exchanges[exchange], to: destination, introduction.text, into: &outgoing)
         }
         launch(exchange, connection, now: writer.now)
+    }
+
+    /// Who called, for the app.
+    private mutating func introduce(_ exchange: Handle, _ configuration: ProxyConfiguration) {
+        let handle = exchanges[exchange].downstream
+        if exchanges[exchange].isPeersOwn, inbound.contains(handle) {
+            introduction.become(inbound[handle], configuration)
+        } else {
+            introduction.become(exchanges[exchange], configuration)
+        }
     }
 
     private mutating func headWriter(_ exchange: Handle, _ connection: Handle) -> RequestHead {
@@ -286,7 +297,7 @@ extension Worker {
     private mutating func ownToken(_ exchange: Handle, _ destination: Destination) -> [UInt8]? {
         if exchanges[exchange].forwardsOrigin { return nil }
         if settings.isGateway {
-            guard let caller = exchanges[exchange].caller, !destination.isProbe else { return nil }
+            guard let caller = caller(of: exchange), !destination.isProbe else { return nil }
             return try? maker?.assertion(attesting: caller, for: destination, now: reactor.wall)
         }
         // A sidecar vouches for its workload only where gateways stand between: on a direct leg TLS says who calls.

@@ -225,7 +225,7 @@ package final class RPCChannel {
         switch security {
         case .plain: Transport(socket: socket, connecting: true)
         case .tls(let context, let serverName, _):
-            Transport(client: socket, context: context(), serverName: serverName, buffers: loop.buffers)
+            Transport(client: socket, context: context(), serverName: Array(serverName.utf8))
         }
     }
 

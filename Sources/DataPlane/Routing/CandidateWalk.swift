@@ -187,6 +187,9 @@ package struct CandidateWalk: Sendable {
         _ pool: Pool, _ range: Range<Int>, _ table: RoutingTable, _ health: borrowing Health, _ now: Instant,
         _ lastResort: Bool, _ random: inout RandomBits
     ) -> Int? {
+        if range.count == 1 {
+            return isUsable(pool, range.lowerBound, table, health, now, lastResort) ? range.lowerBound : nil
+        }
         if range.count <= Self.exact { return pickExact(pool, range, table, health, now, lastResort, &random) }
         var first: Int?
         for _ in 0..<Self.draws {

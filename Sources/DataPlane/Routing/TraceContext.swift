@@ -46,14 +46,14 @@ package struct TraceContext: Hashable, Sendable {
 
     /// Appends the header's value, version 00.
     package func append(into target: inout ByteBuffer) {
-        target.append("00-")
+        // "00-"
+        target.append(word: (0x2D_3030 as UInt64).littleEndian, count: 3)
         target.append(digits: traceHigh)
         target.append(digits: traceLow)
         target.append(0x2D)
         target.append(digits: span)
-        target.append(0x2D)
-        target.append(Self.digit(flags >> 4))
-        target.append(Self.digit(flags & 0xF))
+        let last = UInt64(Self.digit(flags & 0xF)) << 16 | UInt64(Self.digit(flags >> 4)) << 8 | 0x2D
+        target.append(word: last.littleEndian, count: 3)
     }
 
     private static func nonzero(_ random: inout RandomBits) -> UInt64 { max(random.next(), 1) }

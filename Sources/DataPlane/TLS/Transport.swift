@@ -20,6 +20,9 @@ package struct Transport: ~Copyable {
     private let place = InPlace()
     private let socket: Socket
     private var tls: TLSSession?
+    /// What TLS will begin with once the socket is connected: a session takes tens of kilobytes, and who is dialled may never answer.
+    private var context: TLSContext?
+    private var clientName: [UInt8] = []
     /// Encrypted (or plain) bytes that wait for the socket.
     private var pending = ByteBuffer()
     /// Bytes from the socket that TLS has not seen: what came behind a handshake.
@@ -50,17 +53,16 @@ package struct Transport: ~Copyable {
     }
 
     /// A connecting socket that will speak TLS; an empty server name sends none.
-    package init(
-        client socket: consuming Socket, context: TLSContext, serverName: String, buffers: borrowing WorkerBuffers
-    ) {
+    package init(client socket: consuming Socket, context: TLSContext, serverName: [UInt8]) {
         self.socket = socket
-        tls = TLSSession(context, serverName: serverName.isEmpty ? nil : serverName, buffers)
-        if tls == nil { laterFailure = .tls(reason: "out of memory", alert: nil) }
+        tls = nil
+        self.context = context
+        clientName = serverName
         isConnecting = true
     }
 
     package var descriptor: Int32 { socket.descriptor }
-    package var isSecure: Bool { tls != nil }
+    package var isSecure: Bool { tls != nil || context != nil }
 
     /// Connected, and the handshake is done.
     package var isEstablished: Bool {
@@ -116,6 +118,14 @@ package struct Transport: ~Copyable {
     package func originalDestination() -> SocketAddress? { socket.originalDestination() }
     package func peerUID() -> UInt32? { socket.peerUID() }
 
+    private mutating func startClient(_ buffers: borrowing WorkerBuffers) throws(TransportError) {
+        guard let held = context.take() else { return }
+        let name = clientName.isEmpty ? nil : String(decoding: clientName, as: UTF8.self)
+        clientName = []
+        tls = TLSSession(held, serverName: name, buffers)
+        if tls == nil { throw .tls(reason: "out of memory", alert: nil) }
+    }
+
     /// Drives connect and handshake; true once established. Call it when the descriptor is ready.
     package mutating func advance(
         _ buffers: inout WorkerBuffers, wall: WallTime
@@ -125,7 +135,8 @@ package struct Transport: ~Copyable {
             if let error = socket.finishConnect() { throw .socket(error) }
             isConnecting = false
             socket.setNoDelay()
-            if tls == nil { return true }
+            guard isSecure else { return true }
+            try startClient(buffers)
             return try handshake(&buffers, wall, 0)
         }
         guard tls != nil else { return true }
@@ -176,7 +187,10 @@ package struct Transport: ~Copyable {
             isEndTold = true
             return .end
         }
-        guard tls != nil else { return try receivePlain(&buffers) }
+        guard tls != nil else {
+            try expectTLS()
+            return try receivePlain(&buffers)
+        }
         if held.isEmpty {
             switch try read(&buffers) {
             case .done(let count):
@@ -273,6 +287,7 @@ package struct Transport: ~Copyable {
     /// Sends `bytes`: what the socket does not take now is kept. The caller looks at `pendingOutput` before it brings more.
     package mutating func send(_ bytes: Span<UInt8>, _ buffers: inout WorkerBuffers) throws(TransportError) {
         guard output == .open, bytes.count > 0 else { return }
+        try expectTLS()
         if tls != nil {
             try tls?.write(bytes)
             try push(&buffers)
@@ -291,6 +306,7 @@ package struct Transport: ~Copyable {
     /// Sends what the last `receive` of another connection gave, from `offset` on: the relay's way, without a copy.
     package mutating func forward(_ buffers: inout WorkerBuffers, from offset: Int = 0) throws(TransportError) {
         guard output == .open, offset < buffers.plainCount else { return }
+        try expectTLS()
         // SAFETY: the plaintext buffer holds plainCount bytes and is not written to while they are encrypted or sent.
         let bytes = unsafe Span<UInt8>(
             _unsafeStart: UnsafePointer(buffers.plainStart + offset), count: buffers.plainCount - offset)
@@ -300,6 +316,11 @@ package struct Transport: ~Copyable {
             return
         }
         try write(bytes)
+    }
+
+    /// Nothing that is to be encrypted leaves in plaintext, whoever is too early.
+    private func expectTLS() throws(TransportError) {
+        if context != nil { throw .tls(reason: "written before the connection stood", alert: nil) }
     }
 
     /// Moves what TLS made to the socket, or behind what waits.

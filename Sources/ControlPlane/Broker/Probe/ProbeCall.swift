@@ -64,7 +64,7 @@ struct ProbeCall: ~Copyable {
         do throws(SocketError) {
             var reactor = try Reactor()
             var buffers = WorkerBuffers()
-            var call = ProbeCall(order, place, socket: try Socket.connect(to: address), buffers)
+            var call = ProbeCall(order, place, socket: try Socket.connect(to: address))
             return try call.converse(&reactor, &buffers)
         } catch {
             return ProbeResult(.connectFailed, "gateway \(place): \(error)")
@@ -72,12 +72,12 @@ struct ProbeCall: ~Copyable {
     }
 
     private init(
-        _ order: ProbeOrder, _ place: String, socket: consuming Socket, _ buffers: borrowing WorkerBuffers
+        _ order: ProbeOrder, _ place: String, socket: consuming Socket
     ) {
         self.order = order
         self.place = place
         transport = Transport(
-            client: socket, context: order.context, serverName: order.target.serverName, buffers: buffers)
+            client: socket, context: order.context, serverName: Array(order.target.serverName.utf8))
     }
 
     private mutating func converse(
