@@ -84,11 +84,11 @@ struct Inbound: ~Copyable {
     var isHandshaking = false
     /// Its next events wait for the next turn.
     var isDeferred = false
+    /// Its `directCaller` holds in this configuration: requests need not be judged again.
+    var isDirectKnown = false
     var permit = Permit()
     /// The peer itself, once a request without an assertion was found to be the peer's own (PROTOCOLS section 5).
     var directCaller: SPIFFEID?
-    /// That holds in this configuration: requests need not be judged again.
-    var isDirectKnown = false
     /// What it was known by when it was the caller last; 0 while it was not.
     var directNumber: UInt32 = 0
     /// What the last log line of this connection said of caller and destination.

@@ -11,15 +11,28 @@ internal import Wire
 /// before it answers. What is not behind a sidecar is only connected to.
 extension Worker {
     private static let probeTime = Duration.seconds(2)
+    /// Probes that are sent at once, and how long the next ones wait: a handshake takes 75 KB while it lasts.
+    private static let probesAtOnce = 16
+    private static let probePause = Duration.milliseconds(60)
 
     mutating func sendProbes() {
-        guard let configuration else { return }
+        guard let configuration, !areProbesPaused else { return }
         var batch: [Health.ProbeTarget] = []
         swap(&batch, &due)
-        health.dueProbes(now: reactor.now, into: &batch)
+        health.dueProbes(now: reactor.now, limit: Self.probesAtOnce, into: &batch)
+        if batch.count == Self.probesAtOnce {
+            areProbesPaused = true
+            _ = reactor.schedule(
+                at: reactor.now + Self.probePause, token: Token(kind: Kind.probes.rawValue, handle: .none))
+        }
         for probe in batch { send(probe, configuration) }
         batch.removeAll(keepingCapacity: true)
         swap(&batch, &due)
+    }
+
+    mutating func probesGoOn() {
+        areProbesPaused = false
+        if !isDraining { sendProbes() }
     }
 
     private mutating func send(_ probe: Health.ProbeTarget, _ configuration: ProxyConfiguration) {

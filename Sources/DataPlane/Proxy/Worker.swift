@@ -25,6 +25,7 @@ package struct Worker: ~Copyable {
         case exchange
         case tick
         case arrival
+        case probes
     }
 
     /// How often timeouts that need no precision are looked at, and due probes sent.
@@ -71,6 +72,8 @@ package struct Worker: ~Copyable {
     /// Who called, as the last app was told.
     var introduction = CallerIntroduction()
     var due: [Health.ProbeTarget] = []
+    /// More of them are due, and wait a moment.
+    var areProbesPaused = false
     var keptBytes = 0
     var isDraining = false
     var drainEnd = Instant.distantFuture
@@ -157,7 +160,7 @@ package struct Worker: ~Copyable {
         case .inbound: inboundReady(token.handle, readiness)
         case .outbound: outboundReady(token.handle, readiness)
         case .arrival: judgeArrival(token.handle, isLate: false)
-        case .exchange, .tick, .none: break
+        case .exchange, .tick, .probes, .none: break
         }
     }
 
@@ -168,6 +171,7 @@ package struct Worker: ~Copyable {
         case .tick:
             sweep()
             scheduleTick()
+        case .probes: probesGoOn()
         case .mailbox, .listener, .inbound, .outbound, .none: break
         }
     }

@@ -104,6 +104,8 @@ package struct Health: ~Copyable {
     /// What each target is known by, as long as `targets`: the address, with a port where that is its own.
     private var addresses: [String] = []
     private var free: [Int32] = []
+    /// The slot that is looked at first for due probes.
+    private var nextLook = 0
     private var groups: [Group] = []
     private var policies: [Policy] = []
     private var endpointSlots: [Int32] = []
@@ -242,8 +244,14 @@ package struct Health: ~Copyable {
     /// result comes first. Called a few times per second.
     package mutating func dueProbes(now: Instant, limit: Int = 64, into due: inout [ProbeTarget]) {
         var left = limit
-        for slot in targets.indices where left > 0 && targets[slot].isUsed {
-            guard let place = targets[slot].place, targets[slot].nextProbe <= now else { continue }
+        for _ in targets.indices {
+            if left == 0 { break }
+            // Where the last look ended: who comes first would else be asked again before the last ones were.
+            let slot = nextLook < targets.count ? nextLook : 0
+            nextLook = slot + 1
+            guard targets[slot].isUsed, let place = targets[slot].place, targets[slot].nextProbe <= now else {
+                continue
+            }
             let interval = probeInterval(slot)
             let isIdle = probesIdle && !targets[slot].isGateway && targets[slot].lastHeard + interval <= now
             guard targets[slot].isUnhealthy || targets[slot].isSuspect || isIdle else { continue }

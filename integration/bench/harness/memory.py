@@ -94,7 +94,8 @@ def _services(numbers):
 
 
 def large_snapshot(bench, seconds=2):
-    """{"sidecar", "gateway"}: RSS and anonymous MB with 10,000 endpoints in the snapshot."""
+    """{"sidecar", "gateway", "probing"}: RSS and anonymous MB with 10,000 endpoints in the snapshot; "probing" is the gateway
+    some seconds later, when it has asked hundreds of them in vain."""
     manifests = bench.directory / "large"
     large_manifests(manifests)
     snapshot = bench.build_snapshot(manifests)
@@ -103,6 +104,8 @@ def large_snapshot(bench, seconds=2):
                         ("gateway", lambda: bench.gateway_meshfed(snapshot).child)):
         child = start()
         found[name], found[f"{name}Anonymous"] = settle(child, seconds)
+        if name == "gateway":
+            found["probing"], found["probingAnonymous"] = settle(child, 4)
         bench.fleet.stop(child)
     return found
 
