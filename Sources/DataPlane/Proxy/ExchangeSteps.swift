@@ -72,6 +72,13 @@ extension Worker {
     private mutating func follow(_ verdict: Verdict, _ exchange: Handle, _ handle: Handle) -> Bool {
         switch verdict {
         case .go:
+            // Taken back by the caller before it was looked at: its `closed` is the next event. What went on to the next hop would be a
+            // cancel there, on a connection of many callers.
+            let stream = exchanges[exchange].stream
+            if inbound[handle].connection.link.session?.isClosed(stream) == true {
+                armTimer(exchange)
+                return false
+            }
             guard takePlace(exchange, handle) else {
                 answer(exchange, .overload)
                 return false

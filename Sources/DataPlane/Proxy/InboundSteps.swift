@@ -133,6 +133,12 @@ extension Worker {
         }
     }
 
+    func http2Settings(isForeign: Bool) -> HTTP2Settings {
+        var chosen = isForeign ? HTTP2Settings.foreign : settings.shared
+        chosen.seed = UInt32(truncatingIfNeeded: settings.sampleSeed >> 16)
+        return chosen
+    }
+
     private mutating func startHTTP(_ handle: Handle, http2: Bool) {
         var limits = HTTPLimits()
         let isMesh = inbound[handle].entry == .mesh
@@ -142,7 +148,7 @@ extension Worker {
         if http2 {
             let isOurs = inbound[handle].isProxy || inbound[handle].part == .ownWorkload
             inbound[handle].connection.link.session = HTTPSession.http2(
-                role: .server, limits: limits, settings: isMesh && !isOurs ? .foreign : settings.shared)
+                role: .server, limits: limits, settings: http2Settings(isForeign: isMesh && !isOurs))
         } else {
             inbound[handle].connection.link.session = HTTPSession.http1(role: .server, limits: limits)
         }

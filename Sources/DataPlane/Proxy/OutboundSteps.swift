@@ -212,7 +212,7 @@ extension Worker {
             limits.isSecure = outbound[handle].connection.link.transport.isSecure
             outbound[handle].connection.link.session =
                 isHTTP2
-                ? HTTPSession.http2(role: .client, limits: limits, settings: settings.shared)
+                ? HTTPSession.http2(role: .client, limits: limits, settings: http2Settings(isForeign: false))
                 : HTTPSession.http1(role: .client, limits: limits)
             // How many streams a peer that is not ours takes is known with its SETTINGS; what it would refuse is not sent.
             if !isHTTP2 || outbound[handle].connection.key.use == .meshHTTP { startServing(handle) }

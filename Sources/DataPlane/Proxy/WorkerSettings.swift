@@ -49,7 +49,7 @@ package struct WorkerSettings: Sendable {
     package var maximumExchanges = 65_536
     /// HTTP/1.1 connections to one endpoint: each carries one exchange. A caller alone gets half of them.
     package var maximumUpstreams = 2_048
-    /// HTTP/2 between our own proxies, and to apps.
+    /// HTTP/2 between our own proxies, and to apps. Its seed is the worker's.
     package var shared = HTTP2Settings.mesh
     /// TLS handshake, PROXY header, request head: the whole of each.
     package var headTimeout = Duration.seconds(10)

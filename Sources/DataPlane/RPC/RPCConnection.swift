@@ -172,6 +172,7 @@ final class RPCConnection {
         var settings = HTTP2Settings()
         settings.maxConcurrentStreams = limits.streamsPerConnection
         settings.connectionWindow = 4_194_304
+        settings.seed = .random(in: 0...(.max))
         return .http2(
             role: isServer ? .server : .client, limits: RPCListener.httpLimits(isSecure: isSecure), settings: settings)
     }

@@ -127,7 +127,7 @@ package struct HTTPSession: ~Copyable {
         one?.value.sendTrailers(stream, block)
     }
 
-    /// Gives a stream up at once; no event follows. Harmless for a stream that is over: call it on every teardown.
+    /// Gives a stream up at once; no event follows but those that wait to be read. Harmless for a stream that is over: call it on every teardown.
     package mutating func reset(_ stream: StreamID, code: UInt32) {
         two?.value.reset(stream, code: code)
         one?.value.reset(stream, code: code)
@@ -139,6 +139,14 @@ package struct HTTPSession: ~Copyable {
     package mutating func consume(_ stream: StreamID, _ count: Int, lagged: Bool = false) {
         two?.value.consume(stream, count, lagged: lagged)
         one?.value.consume(stream, count)
+    }
+
+    /// HTTP/2: the stream is over, whatever of its events is still to be read.
+    package func isClosed(_ stream: StreamID) -> Bool {
+        switch two {
+        case .some(let session): return session.value.isClosed(stream)
+        case .none: return false
+        }
     }
 
     /// Body bytes queued and not yet produced.

@@ -66,9 +66,9 @@ extension HTTP2Session {
 
     private mutating func deliver(_ id: StreamID, _ bytes: Span<UInt8>) {
         let count = bytes.count
-        glitches.earnData(count)
         guard let place = streams.find(id), !streams[place].flags.contains(.closed) else { return }
         if streams[place].flags.contains(.discardsBody) { return credit(place, count) }
+        glitches.earnData(count)
         let expected = streams[place].expected
         if expected >= 0 {
             guard count <= expected else { return violate(place) }

@@ -11,15 +11,23 @@ extension HTTP2Session {
     mutating func takeBlock(
         _ id: StreamID, _ bytes: Span<UInt8>, endsStream: Bool, isMalformed: Bool
     ) throws(HTTPFailure) {
+        let isNew = role == .server && id > lastSeenStream
+        let place = placeForHead(id)
         heads.begin()
         let outcome: HPACKDecoder.Outcome
         do {
+            // For nobody: nothing is kept of it.
             outcome = try decoder.decode(
-                bytes, into: &heads.building, countLimit: limits.headCount, byteLimit: limits.headBytes)
+                bytes, into: &heads.building, countLimit: place == nil ? 0 : limits.headCount,
+                byteLimit: limits.headBytes)
         } catch {
             throw Self.broken(HTTP2Code.compression)
         }
-        guard let place = placeForHead(id), !streams[place].flags.contains(.closed) else { return }
+        guard let place else {
+            // A client gets many answers to calls that were cancelled meanwhile.
+            if role == .server, !isNew { glitches.spend(.heads) }
+            return
+        }
         if streams[place].flags.contains(.remoteEnded) { return violate(place, code: HTTP2Code.streamClosed) }
         if endsStream { streams[place].flags.insert(.remoteEnded) }
         if isMalformed || outcome.isMalformed { return violate(place) }
@@ -36,8 +44,10 @@ extension HTTP2Session {
 
     /// The stream that a head belongs to, opened if it is new; nil when it is over, refused, or came behind our GOAWAY.
     private mutating func placeForHead(_ id: StreamID) -> Int? {
-        if let place = streams.find(id) { return place }
-        guard role == .server, id > lastPeerStream, !saidGoAway else { return nil }
+        if let place = streams.find(id) { return streams[place].flags.contains(.closed) ? nil : place }
+        guard role == .server, id > lastSeenStream else { return nil }
+        lastSeenStream = id
+        guard !saidGoAway else { return nil }
         lastPeerStream = id
         guard active < settings.maxConcurrentStreams else {
             writeReset(id, HTTP2Code.refusedStream)
@@ -50,7 +60,7 @@ extension HTTP2Session {
 
     private mutating func takeRequest(_ place: Int, isOversized: Bool, endsStream: Bool) {
         let id = streams[place].id
-        if isOversized { return refuse(place, status: 431, endsStream: endsStream) }
+        if isOversized { return refuse(place, status: 431) }
         guard HTTP2Rules.isWellFormed(heads.building, .request, allowsProtocol: limits.allowsUpgrade) else {
             return violate(place)
         }
@@ -70,14 +80,14 @@ extension HTTP2Session {
             heads.commit()
             events.append(.head(id, .request, endStream: endsStream))
         case .answer(let status):
-            refuse(place, status: status, endsStream: endsStream)
+            refuse(place, status: status)
         case .malformed:
             violate(place)
         }
     }
 
     /// The request gets an answer of our owner's, and its body is read over.
-    private mutating func refuse(_ place: Int, status: Int, endsStream: Bool) {
+    private mutating func refuse(_ place: Int, status: Int) {
         streams[place].flags.formUnion([.announced, .discardsBody])
         heads.commit()
         events.append(.violation(streams[place].id, status: status))

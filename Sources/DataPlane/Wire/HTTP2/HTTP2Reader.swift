@@ -77,6 +77,8 @@ extension HTTP2Session {
             } else {
                 offset = try readPartial(bytes, offset)
             }
+            // Here, and not behind the input: what one piece of it may cost is bounded.
+            if glitches.exceeded != nil { throw HTTPFailure(.flood, status: 0, code: HTTP2Code.enhanceYourCalm) }
         }
     }
 
@@ -235,17 +237,22 @@ extension HTTP2Session {
             throw HTTPFailure(.flood, status: 0, code: HTTP2Code.enhanceYourCalm)
         }
         var index = 0
+        var window = peerWindow
         while index < payload.count {
-            try apply(payload.word16(at: index), Int(payload.word32(at: index + 2)))
+            try apply(payload.word16(at: index), Int(payload.word32(at: index + 2)), &window)
             index += 6
         }
+        // Once a frame, however often it says another one.
+        try shiftWindows(by: window - peerWindow)
+        peerWindow = window
         control.appendFrame(HTTP2FrameType.settings, flags: HTTP2Flag.acknowledged, stream: 0, length: 0)
+        owed += HTTP2FrameHeader.size
         if sawSettings { return glitches.spend(.settings) }
         sawSettings = true
         events.append(.settings)
     }
 
-    private mutating func apply(_ parameter: UInt16, _ value: Int) throws(HTTPFailure) {
+    private mutating func apply(_ parameter: UInt16, _ value: Int, _ window: inout Int) throws(HTTPFailure) {
         switch parameter {
         case HTTP2Parameter.headerTableSize:
             encoder.limit(value)
@@ -255,8 +262,7 @@ extension HTTP2Session {
             peerStreams = value
         case HTTP2Parameter.initialWindowSize:
             guard value <= Self.largestWindow else { throw Self.broken(HTTP2Code.flowControl) }
-            try shiftWindows(by: value - peerWindow)
-            peerWindow = value
+            window = value
         case HTTP2Parameter.maxFrameSize:
             guard value >= HTTP2FrameHeader.largest, value <= 0xFF_FFFF else {
                 throw Self.broken(HTTP2Code.protocolError)
@@ -276,6 +282,7 @@ extension HTTP2Session {
         guard header.has(HTTP2Flag.acknowledged) else {
             control.appendFrame(HTTP2FrameType.ping, flags: HTTP2Flag.acknowledged, stream: 0, length: 8)
             control.append(payload)
+            owed += HTTP2FrameHeader.size + 8
             return glitches.spend(.pings)
         }
         guard pingsSent > 0 else { return glitches.spend(.pings) }
@@ -291,7 +298,8 @@ extension HTTP2Session {
         sawGoAway = true
         let last = StreamID(bitPattern: payload.word32(at: 0) & 0x7FFF_FFFF)
         events.append(.goAway(lastStream: last, code: payload.word32(at: 4)))
-        guard role == .client, last < lastStream else { return }
+        guard role == .client, last < min(lastStream, peerLastStream) else { return }
+        peerLastStream = last
         // What is above was not processed (RFC 9113 6.8).
         for id in streams.ids where id > last {
             guard let place = streams.find(id), !streams[place].flags.contains(.closed) else { continue }
@@ -339,17 +347,18 @@ extension HTTP2Session {
         glitches.spend(.priorities)
     }
 
-    /// Nobody has opened it (RFC 9113 5.1). Even ids never are: servers do not push here.
+    /// Nobody has opened it (RFC 9113 5.1): of what we opened the peer knows nothing before it is produced. Even ids never are:
+    /// servers do not push here.
     func isIdle(_ id: StreamID) -> Bool {
         if id & 1 == 0 { return true }
-        return id > (role == .server ? lastPeerStream : lastStream)
+        return id > (role == .server ? lastSeenStream : lastSentStream)
     }
 
     /// The peer's INITIAL_WINDOW_SIZE changed: every stream has so much more, or less (RFC 9113 6.9.2).
     private mutating func shiftWindows(by difference: Int) throws(HTTPFailure) {
         guard difference != 0 else { return }
-        for id in streams.ids {
-            guard let place = streams.find(id), !streams[place].flags.contains(.closed) else { continue }
+        for slot in 0..<streams.slots {
+            guard let place = streams.place(in: slot), !streams[place].flags.contains(.closed) else { continue }
             streams[place].sendable += difference
             guard streams[place].sendable <= Self.largestWindow else { throw Self.broken(HTTP2Code.flowControl) }
             standInLine(place)

@@ -2,6 +2,9 @@ internal import Containers
 
 /// What goes out: heads and control frames in the order in which they are given, bodies in turn.
 extension HTTP2Session {
+    /// What `control` may have held and keeps its memory, and above which interim heads are not worth sending.
+    private static let usualControl = 262_144
+
     /// Sends a request. Its head is encoded here and now.
     package mutating func openStream(
         _ head: borrowing HeaderBlock, endStream: Bool
@@ -12,6 +15,7 @@ extension HTTP2Session {
         if isUpgrade, sawSettings, !peerTakesUpgrade { throw HTTPFailure(.unsupportedMethod, status: 501) }
         let id = lastStream == 0 ? 1 : lastStream + 2
         lastStream = id
+        unsentHeads.append(id, produced + control.count + 1)
         let place = streams.insert(id, receivable: settings.streamWindow, sendable: peerWindow)
         var flags: HTTP2Stream.Flags = [.announced, .headSubmitted]
         if endStream { flags.insert(.sendEnded) }
@@ -34,7 +38,11 @@ extension HTTP2Session {
         guard failure == nil, let place = streams.find(id),
             streams[place].flags.isDisjoint(with: [.closed, .headSubmitted])
         else { return }
-        if kind == .interim { return writeHead(id, head, endStream: false) }
+        if kind == .interim {
+            // What nobody takes is not worth keeping: they are advice.
+            if control.count <= Self.usualControl { writeHead(id, head, endStream: false) }
+            return
+        }
         streams[place].flags.insert(.headSubmitted)
         if endStream { streams[place].flags.insert(.sendEnded) }
         if streams[place].flags.contains(.upgrade), head.says(.status, "101") {
@@ -55,8 +63,7 @@ extension HTTP2Session {
         if queued > limits.sendLowWater { streams[place].flags.formUnion([.aboveLow, .wasLarge]) }
         if queued > 0 { return standInLine(place) }
         guard endStream else { return }
-        control.appendFrame(HTTP2FrameType.data, flags: HTTP2Flag.endStream, stream: id, length: 0)
-        endings.append(id)
+        writeEnd(id)
     }
 
     package mutating func sendTrailers(_ id: StreamID, _ block: borrowing HeaderBlock) {
@@ -68,15 +75,10 @@ extension HTTP2Session {
         let isEmpty = streams[place].trailers.isEmpty
         streams[place].flags.formUnion(isEmpty ? .sendEnded : [.sendEnded, .hasTrailers])
         guard streams[place].queue.isEmpty else { return }
-        if isEmpty {
-            control.appendFrame(HTTP2FrameType.data, flags: HTTP2Flag.endStream, stream: id, length: 0)
-            endings.append(id)
-        } else {
-            writeTrailers(place)
-        }
+        if isEmpty { writeEnd(id) } else { writeTrailers(place) }
     }
 
-    /// Ends the stream at once; no event follows. Also says that its body is of no more interest.
+    /// Ends the stream at once: no event follows but those that wait to be read. Also says that its body is of no more interest.
     package mutating func reset(_ id: StreamID, code: UInt32) {
         guard failure == nil, let place = streams.find(id) else { return }
         drop(place)
@@ -117,7 +119,13 @@ extension HTTP2Session {
         } else {
             splitHead(id, from: start, flags)
         }
-        if endStream { endings.append(id) }
+        if endStream { endings.append(id, produced + control.count) }
+    }
+
+    /// DATA without bytes that ends the stream.
+    private mutating func writeEnd(_ id: StreamID) {
+        control.appendFrame(HTTP2FrameType.data, flags: HTTP2Flag.endStream, stream: id, length: 0)
+        endings.append(id, produced + control.count)
     }
 
     private mutating func splitHead(_ id: StreamID, from start: Int, _ flags: UInt8) {
@@ -157,6 +165,7 @@ extension HTTP2Session {
         if code != HTTP2Code.none, code != HTTP2Code.cancel { glitches.spend(.resets) }
         control.appendFrame(HTTP2FrameType.reset, stream: id, length: 4)
         control.append(big: code)
+        owed += HTTP2FrameHeader.size + 4
     }
 
     mutating func writeGoAway(last: StreamID, _ code: UInt32) {
@@ -172,19 +181,31 @@ extension HTTP2Session {
         closeWhenDrained()
         while output.count < limit {
             if !control.isEmpty {
-                let count = min(control.count, limit - output.count)
-                output.append(control.bytes.extracting(first: count))
-                control.consume(count)
-                // The socket may have it: from now on nothing says that it was not processed.
-                lastSentStream = lastStream
-                if control.isEmpty { settleEndings() }
+                produceControl(&output, limit - output.count)
             } else if let place = nextInLine() {
                 writeData(place, &output)
             } else {
                 break
             }
         }
+        leftover = control.count
         try settle()
+    }
+
+    private mutating func produceControl(_ output: inout OutputBuffer, _ room: Int) {
+        if control.count > Self.usualControl { wasLarge = true }
+        let count = min(control.count, room)
+        output.append(control.bytes.extracting(first: count))
+        control.consume(count)
+        produced += count
+        if control.isEmpty {
+            owed = 0
+            if wasLarge { control.shrink() }
+            wasLarge = false
+        }
+        // Of these the socket may have a byte: from now on nothing says that they were not processed.
+        while let id = unsentHeads.pass(produced) { lastSentStream = id }
+        while let id = endings.pass(produced) { didEnd(id) }
     }
 
     /// What has body bytes and a window for them waits for its turn, once.
@@ -193,6 +214,16 @@ extension HTTP2Session {
         else { return }
         streams[place].flags.insert(.inLine)
         line.append(streams[place].id)
+        // Streams that are over stand in it until their turn comes, which may be never.
+        if line.count > streams.count * 2 + 64 { clearLine() }
+    }
+
+    private mutating func clearLine() {
+        var living = HTTP2Line()
+        while let id = line.next() {
+            if streams.find(id) != nil { living.append(id) }
+        }
+        swap(&living, &line)
     }
 
     private mutating func nextInLine() -> Int? {
@@ -243,12 +274,6 @@ extension HTTP2Session {
     }
 
     private static var recordSize: Int { 16_384 }
-
-    private mutating func settleEndings() {
-        guard !endings.isEmpty else { return }
-        for index in 0..<endings.count { didEnd(endings[index]) }
-        endings.removeAll(keepingCapacity: true)
-    }
 
     /// A frame of ours with END_STREAM went out.
     private mutating func didEnd(_ id: StreamID) {

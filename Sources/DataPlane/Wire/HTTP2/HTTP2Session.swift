@@ -11,9 +11,13 @@ package struct HTTP2Session: ~Copyable {
     static let lastUsableStream: StreamID = .max - 4_096
     /// Undrained events above which the socket is not read.
     private static let eventLimit = 8_192
-    /// Bytes of control frames and heads that wait for the socket, above which a client opens no stream, and four times of which no
-    /// more is read: the peer does not take what we owe it.
-    private static let controlLimit = 65_536
+    /// Bytes of answers (to PING, SETTINGS, mistakes) that the peer does not take, above which no more of it is read.
+    private static let owedLimit = 65_536
+    /// Bytes of heads that the socket left over, above which a client opens no stream; and how many may be given in one turn.
+    private static let leftoverLimit = 65_536
+    private static let headsLimit = 1_048_576
+    /// Above it nothing more is read: four times what a client gives, so that two proxies never wait for each other.
+    private static let controlLimit = 4_194_304
     /// Windows before any SETTINGS (RFC 9113 6.9.2), and the most that one may be.
     static let firstWindow = 65_535
     static let largestWindow = 0x7FFF_FFFF
@@ -21,7 +25,7 @@ package struct HTTP2Session: ~Copyable {
     let role: HTTPRole
     let limits: HTTPLimits
     let settings: HTTP2Settings
-    var streams = HTTP2StreamTable()
+    var streams: HTTP2StreamTable
 
     // What came in.
     var events = EventList()
@@ -33,9 +37,10 @@ package struct HTTP2Session: ~Copyable {
     var glitches: HTTP2Glitches
     /// The last authority that was found well-formed: the next one is mostly the same.
     var knownAuthority = ByteBuffer()
-    /// The highest stream that the peer opened.
+    /// The highest stream that the peer opened, and the highest that was taken: a GOAWAY lies between them.
+    var lastSeenStream: StreamID = 0
     var lastPeerStream: StreamID = 0
-    /// Streams open from our side and not closed.
+    /// Streams open and not closed, either side's.
     var active = 0
     /// Body bytes given out and not consumed, of all streams.
     var held = 0
@@ -47,18 +52,28 @@ package struct HTTP2Session: ~Copyable {
 
     // What goes out.
     var control = ByteBuffer()
+    /// Bytes of `control` that were produced since the beginning: a place in it is counted from there.
+    var produced = 0
+    /// Where `control` stood when `produce` last returned, and what of it are answers.
+    var leftover = 0
+    var owed = 0
+    /// It once held so much that its memory is not kept.
+    var wasLarge = false
     var encoder: HPACKEncoder
-    /// Streams whose END_STREAM stands in `control`.
-    var endings: [StreamID] = []
+    /// Where END_STREAMs end in `control`, and where the heads of requests begin.
+    var endings = HTTP2Marks()
+    var unsentHeads = HTTP2Marks()
     /// Streams with body bytes and a window for them, in turn.
     var line = HTTP2Line()
     /// What the peer's window leaves for all streams.
     var sendable = HTTP2Session.firstWindow
-    /// The last stream that we opened, and the last whose head may have reached the socket.
+    /// The last stream that we opened, and the last of whose head anything was produced.
     var lastStream: StreamID = 0
     var lastSentStream: StreamID = 0
     /// PINGs of ours that are not answered yet.
     var pingsSent = 0
+    /// The lowest last stream that a GOAWAY of the peer named.
+    var peerLastStream: StreamID = .max
 
     // What the peer's SETTINGS say.
     var sawSettings = false
@@ -81,6 +96,7 @@ package struct HTTP2Session: ~Copyable {
         self.role = role
         self.limits = limits
         self.settings = settings
+        streams = HTTP2StreamTable(seed: settings.seed)
         decoder = HPACKDecoder(capacity: settings.decoderTable)
         encoder = HPACKEncoder(capacity: settings.encoderTable)
         reader = HTTP2Reader(role: role)
@@ -162,7 +178,14 @@ package struct HTTP2Session: ~Copyable {
     package var isInHead: Bool { reader.isInHead }
 
     package var wantsInput: Bool {
-        failure == nil && !isPeerGone && events.count < Self.eventLimit && control.count < Self.controlLimit * 4
+        failure == nil && !isPeerGone && events.count < Self.eventLimit && owed < Self.owedLimit
+            && control.count < Self.controlLimit
+    }
+
+    /// The stream is over, whatever of its events is still to be read.
+    package func isClosed(_ id: StreamID) -> Bool {
+        guard let place = streams.find(id) else { return true }
+        return streams[place].flags.contains(.closed)
     }
 
     // MARK: Sending
@@ -170,7 +193,7 @@ package struct HTTP2Session: ~Copyable {
     /// True while a stream may be opened: below the peer's limit, no GOAWAY either way.
     package var canOpenStream: Bool {
         guard role == .client, failure == nil, !isDraining, !isPeerGone, !sawGoAway,
-            lastStream < Self.lastUsableStream, control.count < Self.controlLimit
+            lastStream < Self.lastUsableStream, leftover < Self.leftoverLimit, control.count < Self.headsLimit
         else { return false }
         // Readers that lag behind hold this connection back: what is new goes over another one.
         if held > settings.heldBytes / 2 { return false }
@@ -219,8 +242,40 @@ package struct HTTP2Session: ~Copyable {
         decoder.shrink()
         reader.shrink()
         line.shrink()
-        if endings.isEmpty { endings = [] }
+        endings.shrink()
+        unsentHeads.shrink()
     }
+}
+
+/// Places in what goes out that concern a stream, in order.
+struct HTTP2Marks: ~Copyable {
+    private var marks: [(stream: StreamID, place: Int)] = []
+    private var next = 0
+
+    init() {}
+
+    var isEmpty: Bool { next == marks.count }
+
+    /// The place of the first one.
+    var first: Int? { next < marks.count ? marks[next].place : nil }
+
+    mutating func append(_ stream: StreamID, _ place: Int) { marks.append((stream, place)) }
+
+    /// The stream of the first mark that lies at `place` or before.
+    mutating func pass(_ place: Int) -> StreamID? {
+        guard next < marks.count, marks[next].place <= place else { return nil }
+        let stream = marks[next].stream
+        next += 1
+        if next == marks.count { removeAll() }
+        return stream
+    }
+
+    mutating func removeAll() {
+        marks.removeAll(keepingCapacity: true)
+        next = 0
+    }
+
+    mutating func shrink() { if isEmpty { marks = [] } }
 }
 
 /// Streams that wait for their turn to send; ids of streams that are over meanwhile are passed over.
@@ -231,6 +286,7 @@ struct HTTP2Line: ~Copyable {
     init() {}
 
     var isEmpty: Bool { first == ids.count }
+    var count: Int { ids.count - first }
 
     mutating func append(_ id: StreamID) {
         // What was taken goes when it is more than what waits.

@@ -25,6 +25,9 @@ package struct HTTP2Settings: Sendable {
     /// How many more each second.
     package var cancelRate = 33
 
+    /// A number that peers cannot know: where streams lie in a table depends on it.
+    package var seed: UInt32 = 0x9e37_79b1
+
     package init() {}
 
     /// Between meshfed's own proxies: the peer is ours, and the same few origins and paths repeat (PROTOCOLS 4).

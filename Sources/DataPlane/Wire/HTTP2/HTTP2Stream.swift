@@ -101,7 +101,12 @@ struct HTTP2StreamTable: ~Copyable {
     private var hollow: [Int32] = []
     private(set) var count = 0
 
-    init() {}
+    /// Odd, and not known to the peer, who picks the ids: streams of its choice do not meet in one slot.
+    private let factor: UInt32
+    /// Of 32 bits, those that a slot has not.
+    private var shift: UInt32 = 32
+
+    init(seed: UInt32) { factor = seed | 1 }
 
     deinit {
         // SAFETY: each state is initialised, owned here, and stands in one place only.
@@ -122,7 +127,7 @@ struct HTTP2StreamTable: ~Copyable {
     /// The place of a live stream.
     func find(_ id: StreamID) -> Int? {
         guard count > 0 else { return nil }
-        var slot = Self.slot(id, keys.count)
+        var slot = slot(id)
         while places[slot] != Self.nowhere {
             if keys[slot] == id { return Int(places[slot]) }
             slot = (slot + 1) & (keys.count - 1)
@@ -143,7 +148,7 @@ struct HTTP2StreamTable: ~Copyable {
     mutating func remove(_ id: StreamID) {
         guard count > 0 else { return }
         let mask = keys.count - 1
-        var slot = Self.slot(id, keys.count)
+        var slot = slot(id)
         while true {
             if places[slot] == Self.nowhere { return }
             if keys[slot] == id { break }
@@ -155,7 +160,7 @@ struct HTTP2StreamTable: ~Copyable {
         // Entries behind move forward, so that no search stops at the hole.
         var next = (slot + 1) & mask
         while places[next] != Self.nowhere {
-            let home = Self.slot(keys[next], keys.count)
+            let home = self.slot(keys[next])
             if (next - home) & mask >= (next - slot) & mask {
                 keys[slot] = keys[next]
                 places[slot] = places[next]
@@ -165,6 +170,12 @@ struct HTTP2StreamTable: ~Copyable {
             next = (next + 1) & mask
         }
     }
+
+    /// Slots of the table, of which at most half are taken: a walk that needs no order.
+    var slots: Int { keys.count }
+
+    /// The place of the stream in a slot.
+    func place(in slot: Int) -> Int? { places[slot] == Self.nowhere ? nil : Int(places[slot]) }
 
     /// Ids of all streams, in rising order.
     var ids: [StreamID] {
@@ -185,7 +196,7 @@ struct HTTP2StreamTable: ~Copyable {
     }
 
     private mutating func put(_ id: StreamID, _ place: Int32) {
-        var slot = Self.slot(id, keys.count)
+        var slot = slot(id)
         while places[slot] != Self.nowhere { slot = (slot + 1) & (keys.count - 1) }
         keys[slot] = id
         places[slot] = place
@@ -195,6 +206,7 @@ struct HTTP2StreamTable: ~Copyable {
         let oldKeys = keys
         let oldPlaces = places
         let size = max(16, oldKeys.count * 2)
+        shift = UInt32(truncatingIfNeeded: size.leadingZeroBitCount) &- 31
         keys = Array(repeating: 0, count: size)
         places = Array(repeating: Self.nowhere, count: size)
         for slot in oldKeys.indices where oldPlaces[slot] != Self.nowhere { put(oldKeys[slot], oldPlaces[slot]) }
@@ -227,9 +239,9 @@ struct HTTP2StreamTable: ~Copyable {
         hollow.append(place)
     }
 
-    /// Fibonacci hashing: the peer picks the ids, but at most as many as the stream limit allows.
-    private static func slot(_ id: StreamID, _ size: Int) -> Int {
-        let mixed = UInt32(bitPattern: id) &* 0x9e37_79b1
-        return Int(mixed >> 12) & (size - 1)
+    /// Multiplicative hashing: the highest bits of the product.
+    @inline(__always)
+    private func slot(_ id: StreamID) -> Int {
+        Int((UInt32(bitPattern: id) &* factor) &>> shift)
     }
 }

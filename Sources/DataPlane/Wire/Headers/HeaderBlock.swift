@@ -287,14 +287,6 @@ package struct HeaderBlock: ~Copyable {
         byteCount = other.byteCount
     }
 
-    /// Lends entries and bytes by address, for a library that takes fields so: good until the block changes.
-    func lend(_ body: (UnsafeBufferPointer<Entry>, UnsafePointer<UInt8>?) -> Void) {
-        // SAFETY: the entries' ranges lie in the slab; both live as long as the block does not change.
-        unsafe slab.bytes.withUnsafeBufferPointer { bytes in
-            unsafe entries.lend { unsafe body($0, bytes.baseAddress) }
-        }
-    }
-
     /// Gives memory back, if a message made the block larger than blocks usually are.
     package mutating func shrink() {
         removeAll()
@@ -346,11 +338,6 @@ struct EntryList: ~Copyable {
             // SAFETY: as above; entries are trivial.
             unsafe base.unsafelyUnwrapped[index] = newValue
         }
-    }
-
-    func lend(_ body: (UnsafeBufferPointer<HeaderBlock.Entry>) -> Void) {
-        // SAFETY: base[0..<count] is initialised.
-        unsafe body(UnsafeBufferPointer(start: base, count: count))
     }
 
     mutating func append(_ entry: HeaderBlock.Entry) {
