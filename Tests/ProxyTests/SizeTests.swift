@@ -13,7 +13,7 @@ import Wire
                 + "relay \(ElementSizes.relay), transport \(MemoryLayout<Transport>.stride), "
                 + "link \(MemoryLayout<HTTPLink>.stride), head \(MemoryLayout<HeaderBlock>.stride), "
                 + "session \(MemoryLayout<HTTPSession>.stride)")
-        #expect(ElementSizes.inbound <= 504)
+        #expect(ElementSizes.inbound <= 496)
         #expect(ElementSizes.outbound <= 464)
         #expect(ElementSizes.exchange <= 688)
         #expect(ElementSizes.relay <= 400)

@@ -96,25 +96,20 @@ enum Escape {
 
     /// Needs no quotes in the text form.
     private static func isBare(_ value: Span<UInt8>) -> Bool {
-        guard value.count >= 8 else { return isBareShort(value) }
         var index = 0
-        while true {
+        while index + 8 <= value.count {
             // SAFETY: eight bytes from `index` lie in the span.
             let word = unsafe value.bytes.unsafeLoadUnaligned(fromByteOffset: index, as: UInt64.self)
             let stops =
                 Word.below(word, 0x21) | Word.above7E(word) | Word.equal(word, 0x22) | Word.equal(word, 0x3D)
                 | Word.equal(word, 0x5C)
             if stops != 0 { return false }
-            if index + 8 >= value.count { return true }
-            // The last word may overlap the one before.
-            index = min(index + 8, value.count - 8)
+            index += 8
         }
-    }
-
-    private static func isBareShort(_ value: Span<UInt8>) -> Bool {
-        for index in 0..<value.count {
+        while index < value.count {
             let byte = value[index]
             if byte <= 0x20 || byte >= 0x7F || byte == 0x22 || byte == 0x3D || byte == 0x5C { return false }
+            index += 1
         }
         return true
     }

@@ -17,12 +17,22 @@ package struct Transport: ~Copyable {
 
     private enum Output { case open, closing, closed }
 
+    /// What TLS will begin with; an object, because few connections are being connected.
+    private final class Client: Sendable {
+        let context: TLSContext
+        let serverName: [UInt8]
+
+        init(_ context: TLSContext, _ serverName: [UInt8]) {
+            self.context = context
+            self.serverName = serverName
+        }
+    }
+
     private let place = InPlace()
     private let socket: Socket
     private var tls: TLSSession?
-    /// What TLS will begin with once the socket is connected: a session takes tens of kilobytes, and who is dialled may never answer.
-    private var context: TLSContext?
-    private var clientName: [UInt8] = []
+    /// TLS begins when the socket is connected: a session takes tens of kilobytes, and who is dialled may never answer.
+    private var client: Client?
     /// Encrypted (or plain) bytes that wait for the socket.
     private var pending = ByteBuffer()
     /// Bytes from the socket that TLS has not seen: what came behind a handshake.
@@ -56,13 +66,12 @@ package struct Transport: ~Copyable {
     package init(client socket: consuming Socket, context: TLSContext, serverName: [UInt8]) {
         self.socket = socket
         tls = nil
-        self.context = context
-        clientName = serverName
+        client = Client(context, serverName)
         isConnecting = true
     }
 
     package var descriptor: Int32 { socket.descriptor }
-    package var isSecure: Bool { tls != nil || context != nil }
+    package var isSecure: Bool { tls != nil || client != nil }
 
     /// Connected, and the handshake is done.
     package var isEstablished: Bool {
@@ -119,10 +128,9 @@ package struct Transport: ~Copyable {
     package func peerUID() -> UInt32? { socket.peerUID() }
 
     private mutating func startClient(_ buffers: borrowing WorkerBuffers) throws(TransportError) {
-        guard let held = context.take() else { return }
-        let name = clientName.isEmpty ? nil : String(decoding: clientName, as: UTF8.self)
-        clientName = []
-        tls = TLSSession(held, serverName: name, buffers)
+        guard let client = client.take() else { return }
+        let name = client.serverName.isEmpty ? nil : String(decoding: client.serverName, as: UTF8.self)
+        tls = TLSSession(client.context, serverName: name, buffers)
         if tls == nil { throw .tls(reason: "out of memory", alert: nil) }
     }
 
@@ -320,7 +328,7 @@ package struct Transport: ~Copyable {
 
     /// Nothing that is to be encrypted leaves in plaintext, whoever is too early.
     private func expectTLS() throws(TransportError) {
-        if context != nil { throw .tls(reason: "written before the connection stood", alert: nil) }
+        if client != nil { throw .tls(reason: "written before the connection stood", alert: nil) }
     }
 
     /// Moves what TLS made to the socket, or behind what waits.
