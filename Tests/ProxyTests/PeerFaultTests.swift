@@ -121,7 +121,9 @@ import Wire
         let glitches = page.split(separator: "\n").first {
             $0.hasPrefix("meshfed_http2_glitches_total{side=\"downstream\",kind=\"settings\"}")
         }
-        #expect(Int(glitches?.split(separator: " ").last ?? "") ?? 0 == 101, "what is behind the one too many is not read: \(glitches ?? "")")
+        #expect(
+            Int(glitches?.split(separator: " ").last ?? "") ?? 0 == 101,
+            "what is behind the one too many is not read: \(glitches ?? "")")
     }
 
     @Test func handshakesThatFailAreWrittenOnceASecond() throws {
