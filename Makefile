@@ -65,7 +65,7 @@ fuzz: install-build
 # No leaks are looked for: the worlds that tests make hold themselves until the process ends. What the product keeps is counted by the suite ceilings.
 sanitize: install build
 	ASAN_OPTIONS=detect_leaks=0 MESHFED_SOAK_SEEDS=5 swift test --sanitize address --scratch-path .build-address -j $(JOBS) 2>&1 | $(QUIET)
-	MESHFED_SOAK_SEEDS=5 swift test --sanitize thread --scratch-path .build-thread -j $(JOBS) 2>&1 | $(QUIET)
+	TSAN_OPTIONS=suppressions=$(CURDIR)/integration/lib/thread.suppressions MESHFED_SOAK_SEEDS=5 swift test --sanitize thread --scratch-path .build-thread -j $(JOBS) 2>&1 | $(QUIET)
 	JOBS=$(JOBS) integration/lib/sanitize address $(SANITIZED)
 	JOBS=$(JOBS) integration/lib/sanitize thread $(SANITIZED)
 
