@@ -6,11 +6,11 @@ import Testing
         .init(path: "Sources/Core/Containers", limit: 48, why: "slabs, rings and buffers are pointers"),
         .init(path: "Sources/Core/Identity", limit: 205, why: "OpenSSL's certificates and keys"),
         .init(path: "Sources/Core/Telemetry", limit: 17, why: "the log's thread and its lock"),
-        .init(path: "Sources/DataPlane/Wire/HTTP2", limit: 17, why: "states of streams, which do not move"),
+        .init(path: "Sources/DataPlane/Wire/HTTP2", limit: 16, why: "states of streams, which do not move"),
         .init(
-            path: "Sources/DataPlane/Wire/HPACK", limit: 25, why: "the Huffman code's tables; values hashed by words"),
+            path: "Sources/DataPlane/Wire/HPACK", limit: 23, why: "the Huffman code's tables; values hashed by words"),
         .init(
-            path: "Sources/DataPlane/Wire/Headers", limit: 106,
+            path: "Sources/DataPlane/Wire/Headers", limit: 97,
             why: "heads lie in one slab; names are compared by words"
         ),
         .init(path: "Sources/DataPlane/Routing/RateLimiter.swift", limit: 3, why: "a cell is asked without a retain"),

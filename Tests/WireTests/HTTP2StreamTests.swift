@@ -456,4 +456,22 @@ import Wire
         drain(&server, &seen)
         #expect(seen.closed.count == 3)
     }
+
+    /// Answers that nobody takes stop the reading, however much useful work pays for the questions.
+    @Test func whoTakesNoAnswersToPingsIsNotRead() throws {
+        var server = HTTPSession.http2(role: .server)
+        var raw = RawHTTP2()
+        raw.open()
+        for id in 0..<1_000 {
+            raw.headers(StreamID(id * 2 + 1), Self.good, endStream: true)
+            for _ in 0..<4 { raw.frame(6, 0, 0, [0, 0, 0, 0, 0, 0, 0, 1]) }
+            if server.wantsInput { try server.receive(raw.bytes.span) }
+            raw.bytes = []
+            while server.nextEvent() != nil {}
+        }
+        #expect(server.wantsInput == false && server.failure == nil)
+        var output = ByteBuffer()
+        while server.hasOutput { try server.produce(into: &output, upTo: output.count + 65_536) }
+        #expect(server.wantsInput == true && output.count < 70_000)
+    }
 }

@@ -2,48 +2,58 @@
 public struct Ring<Element> {
     @usableFromInline var storage: [Element?]
     @usableFromInline var head = 0
-    public private(set) var count = 0
+    @usableFromInline var used = 0
     /// The most elements it holds.
     public let limit: Int
 
-    public init(limit: Int) {
+    @inlinable public init(limit: Int) {
         self.limit = limit
         storage = []
     }
 
-    @inlinable public var isEmpty: Bool { count == 0 }
-    @inlinable public var isFull: Bool { count >= limit }
+    @inlinable public var count: Int { used }
+    @inlinable public var isEmpty: Bool { used == 0 }
+    @inlinable public var isFull: Bool { used >= limit }
 
     /// False, and nothing is added, when the ring is at its limit.
     @discardableResult
-    public mutating func append(_ element: Element) -> Bool {
-        guard count < limit else { return false }
-        if count == storage.count { grow() }
-        storage[(head + count) % storage.count] = element
-        count += 1
+    @inlinable public mutating func append(_ element: Element) -> Bool {
+        guard used < limit else { return false }
+        if used == storage.count { grow() }
+        storage[wrapped(head + used)] = element
+        used += 1
         return true
     }
 
-    public mutating func popFirst() -> Element? {
-        guard count > 0 else { return nil }
+    @inlinable public mutating func popFirst() -> Element? {
+        guard used > 0 else { return nil }
         let element = storage[head]
         storage[head] = nil
-        head = (head + 1) % storage.count
-        count -= 1
+        head = wrapped(head + 1)
+        used -= 1
         return element
     }
 
-    @inlinable public var first: Element? { count > 0 ? storage[head] : nil }
+    @inlinable public var first: Element? { used > 0 ? storage[head] : nil }
 
-    public mutating func removeAll() {
+    @inlinable public mutating func removeAll() {
         while popFirst() != nil {}
     }
 
-    private mutating func grow() {
+    /// Gives memory back when nothing waits; keeps it otherwise.
+    public mutating func shrink() {
+        guard isEmpty else { return }
+        storage = []
+        head = 0
+    }
+
+    @inlinable func wrapped(_ place: Int) -> Int { place < storage.count ? place : place - storage.count }
+
+    @usableFromInline mutating func grow() {
         var larger: [Element?] = []
         let capacity = Swift.min(limit, Swift.max(8, storage.count * 2))
         larger.reserveCapacity(capacity)
-        for index in 0..<count { larger.append(storage[(head + index) % storage.count]) }
+        for index in 0..<used { larger.append(storage[wrapped(head + index)]) }
         while larger.count < capacity { larger.append(nil) }
         storage = larger
         head = 0

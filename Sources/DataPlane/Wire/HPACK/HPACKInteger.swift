@@ -57,15 +57,3 @@ enum HPACKInteger {
         output.append(UInt8(truncatingIfNeeded: rest))
     }
 }
-
-extension StaticString {
-    /// Its bytes, which live for ever.
-    var span: Span<UInt8> {
-        @_lifetime(immortal)
-        get {
-            // SAFETY: a static string's storage lives for ever.
-            let bytes = unsafe Span(_unsafeStart: utf8Start, count: utf8CodeUnitCount)
-            return unsafe _overrideLifetime(bytes, copying: ())
-        }
-    }
-}

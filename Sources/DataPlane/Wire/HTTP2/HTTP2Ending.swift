@@ -123,7 +123,7 @@ extension HTTP2Session {
         guard failure == nil else { return reason }
         failure = reason
         // Requests of which no byte was produced are told to their owner as not sent: so they are not.
-        if let unsent = unsentHeads.first { control.truncate(to: unsent - 1 - produced) }
+        if let unsent = unsentHeads.first { control.truncate(to: unsent.place - 1 - produced) }
         unsentHeads.removeAll()
         writeGoAway(last: lastPeerStream, reason.code)
         closeAll()

@@ -83,9 +83,7 @@ extension HTTP2Session {
     }
 
     private mutating func readPreface(_ bytes: Span<UInt8>) throws(HTTPFailure) -> Int {
-        let preface = HTTP2Reader.preface
-        // SAFETY: a static string's storage lives for ever.
-        let whole = unsafe Span<UInt8>(_unsafeStart: preface.utf8Start, count: preface.utf8CodeUnitCount)
+        let whole = HTTP2Reader.preface.span
         let count = min(reader.prefaceLeft, bytes.count)
         let start = whole.count - reader.prefaceLeft
         guard bytes.extracting(first: count).equals(whole.extracting(start..<start + count)) else {

@@ -15,7 +15,7 @@ extension HTTP2Session {
         if isUpgrade, sawSettings, !peerTakesUpgrade { throw HTTPFailure(.unsupportedMethod, status: 501) }
         let id = lastStream == 0 ? 1 : lastStream + 2
         lastStream = id
-        unsentHeads.append(id, produced + control.count + 1)
+        unsentHeads.append(HTTP2Mark(stream: id, place: produced + control.count + 1))
         let place = streams.insert(id, receivable: settings.streamWindow, sendable: peerWindow)
         var flags: HTTP2Stream.Flags = [.announced, .headSubmitted]
         if endStream { flags.insert(.sendEnded) }
@@ -89,8 +89,7 @@ extension HTTP2Session {
             return
         }
         streams[place].flags.insert(.abandoned)
-        control.appendFrame(HTTP2FrameType.reset, stream: id, length: 4)
-        control.append(big: code)
+        appendReset(id, code)
         close(place, code)
     }
 
@@ -119,13 +118,13 @@ extension HTTP2Session {
         } else {
             splitHead(id, from: start, flags)
         }
-        if endStream { endings.append(id, produced + control.count) }
+        if endStream { endings.append(HTTP2Mark(stream: id, place: produced + control.count)) }
     }
 
     /// DATA without bytes that ends the stream.
     private mutating func writeEnd(_ id: StreamID) {
         control.appendFrame(HTTP2FrameType.data, flags: HTTP2Flag.endStream, stream: id, length: 0)
-        endings.append(id, produced + control.count)
+        endings.append(HTTP2Mark(stream: id, place: produced + control.count))
     }
 
     private mutating func splitHead(_ id: StreamID, from start: Int, _ flags: UInt8) {
@@ -163,9 +162,13 @@ extension HTTP2Session {
     /// RST_STREAM that the peer's mistakes make us send.
     mutating func writeReset(_ id: StreamID, _ code: UInt32) {
         if code != HTTP2Code.none, code != HTTP2Code.cancel { glitches.spend(.resets) }
+        appendReset(id, code)
+        owed += HTTP2FrameHeader.size + 4
+    }
+
+    private mutating func appendReset(_ id: StreamID, _ code: UInt32) {
         control.appendFrame(HTTP2FrameType.reset, stream: id, length: 4)
         control.append(big: code)
-        owed += HTTP2FrameHeader.size + 4
     }
 
     mutating func writeGoAway(last: StreamID, _ code: UInt32) {
@@ -219,16 +222,14 @@ extension HTTP2Session {
     }
 
     private mutating func clearLine() {
-        var living = HTTP2Line()
-        while let id = line.next() {
-            if streams.find(id) != nil { living.append(id) }
+        for _ in 0..<line.count {
+            if let id = line.popFirst(), streams.find(id) != nil { line.append(id) }
         }
-        swap(&living, &line)
     }
 
     private mutating func nextInLine() -> Int? {
         guard failure == nil, sendable > 0 else { return nil }
-        while let id = line.next() {
+        while let id = line.popFirst() {
             guard let place = streams.find(id) else { continue }
             streams[place].flags.remove(.inLine)
             if !streams[place].flags.contains(.closed), streams[place].sendable > 0, !streams[place].queue.isEmpty {

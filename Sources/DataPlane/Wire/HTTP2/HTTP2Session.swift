@@ -61,10 +61,10 @@ package struct HTTP2Session: ~Copyable {
     var wasLarge = false
     var encoder: HPACKEncoder
     /// Where END_STREAMs end in `control`, and where the heads of requests begin.
-    var endings = HTTP2Marks()
-    var unsentHeads = HTTP2Marks()
-    /// Streams with body bytes and a window for them, in turn.
-    var line = HTTP2Line()
+    var endings = Ring<HTTP2Mark>(limit: .max)
+    var unsentHeads = Ring<HTTP2Mark>(limit: .max)
+    /// Streams with body bytes and a window for them, in turn; ids of streams that are over meanwhile are passed over.
+    var line = Ring<StreamID>(limit: .max)
     /// What the peer's window leaves for all streams.
     var sendable = HTTP2Session.firstWindow
     /// The last stream that we opened, and the last of whose head anything was produced.
@@ -106,7 +106,7 @@ package struct HTTP2Session: ~Copyable {
     }
 
     private mutating func announce() {
-        if role == .client { control.append("PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n") }
+        if role == .client { control.append(HTTP2Reader.preface) }
         let isUpgradable = role == .server && limits.allowsUpgrade
         control.appendFrame(HTTP2FrameType.settings, stream: 0, length: isUpgradable ? 30 : 24)
         control.appendSetting(HTTP2Parameter.headerTableSize, settings.decoderTable)
@@ -247,71 +247,17 @@ package struct HTTP2Session: ~Copyable {
     }
 }
 
-/// Places in what goes out that concern a stream, in order.
-struct HTTP2Marks: ~Copyable {
-    private var marks: [(stream: StreamID, place: Int)] = []
-    private var next = 0
-
-    init() {}
-
-    var isEmpty: Bool { next == marks.count }
-
-    /// The place of the first one.
-    var first: Int? { next < marks.count ? marks[next].place : nil }
-
-    mutating func append(_ stream: StreamID, _ place: Int) { marks.append((stream, place)) }
-
-    /// The stream of the first mark that lies at `place` or before.
-    mutating func pass(_ place: Int) -> StreamID? {
-        guard next < marks.count, marks[next].place <= place else { return nil }
-        let stream = marks[next].stream
-        next += 1
-        if next == marks.count { removeAll() }
-        return stream
-    }
-
-    mutating func removeAll() {
-        marks.removeAll(keepingCapacity: true)
-        next = 0
-    }
-
-    mutating func shrink() { if isEmpty { marks = [] } }
+/// A place in what goes out that concerns a stream.
+struct HTTP2Mark {
+    let stream: StreamID
+    let place: Int
 }
 
-/// Streams that wait for their turn to send; ids of streams that are over meanwhile are passed over.
-struct HTTP2Line: ~Copyable {
-    private var ids: [StreamID] = []
-    private var first = 0
-
-    init() {}
-
-    var isEmpty: Bool { first == ids.count }
-    var count: Int { ids.count - first }
-
-    mutating func append(_ id: StreamID) {
-        // What was taken goes when it is more than what waits.
-        if first > 32, first * 2 > ids.count {
-            ids.removeFirst(first)
-            first = 0
-        }
-        ids.append(id)
+extension Ring<HTTP2Mark> {
+    /// The stream of the first mark, which goes, when it lies at `place` or before.
+    mutating func pass(_ place: Int) -> StreamID? {
+        guard let mark = first, mark.place <= place else { return nil }
+        _ = popFirst()
+        return mark.stream
     }
-
-    mutating func next() -> StreamID? {
-        guard first < ids.count else { return nil }
-        let id = ids[first]
-        first += 1
-        if first == ids.count {
-            ids.removeAll(keepingCapacity: true)
-            first = 0
-        }
-        return id
-    }
-
-    mutating func removeAll() {
-        ids.removeAll(keepingCapacity: true)
-        first = 0
-    }
-
-    mutating func shrink() { if isEmpty { ids = [] } }
 }

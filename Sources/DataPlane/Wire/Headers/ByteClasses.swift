@@ -96,14 +96,12 @@ extension Span where Element == UInt8 {
 
     /// Equal to a literal, byte for byte.
     package func equals(_ literal: StaticString) -> Bool {
-        // SAFETY: a static string's storage lives for ever.
-        equals(unsafe Span(_unsafeStart: literal.utf8Start, count: literal.utf8CodeUnitCount))
+        equals(literal.span)
     }
 
     /// Equal to a literal but for the case of ASCII letters.
     package func equalsIgnoringCase(_ literal: StaticString) -> Bool {
-        // SAFETY: a static string's storage lives for ever.
-        equalsIgnoringCase(unsafe Span(_unsafeStart: literal.utf8Start, count: literal.utf8CodeUnitCount))
+        equalsIgnoringCase(literal.span)
     }
 
     /// The index of the first `byte` at or after `start`; eight bytes at a time.
@@ -204,5 +202,17 @@ extension HeaderName {
     fileprivate static var meshfedPrefix: Span<UInt8> {
         @_lifetime(immortal)
         get { HeaderName.meshfedOrigin.wireBytes.extracting(first: 8) }
+    }
+}
+
+extension StaticString {
+    /// Its bytes, which live for ever.
+    var span: Span<UInt8> {
+        @_lifetime(immortal)
+        get {
+            // SAFETY: a static string's storage lives for ever.
+            let bytes = unsafe Span(_unsafeStart: utf8Start, count: utf8CodeUnitCount)
+            return unsafe _overrideLifetime(bytes, copying: ())
+        }
     }
 }

@@ -49,8 +49,7 @@ package struct HeaderBlock: ~Copyable {
     package mutating func append(_ name: HeaderName, _ value: [UInt8]) { append(name, value.span) }
 
     package mutating func append(_ name: HeaderName, _ value: StaticString) {
-        // SAFETY: a static string's storage lives for ever.
-        append(name, unsafe Span(_unsafeStart: value.utf8Start, count: value.utf8CodeUnitCount))
+        append(name, value.span)
     }
 
     /// A number in decimal, as `content-length`, `:status` and `grpc-status` want it.
@@ -95,8 +94,7 @@ package struct HeaderBlock: ~Copyable {
     }
 
     package mutating func append(name: StaticString, value: Span<UInt8>) {
-        // SAFETY: a static string's storage lives for ever.
-        append(name: unsafe Span(_unsafeStart: name.utf8Start, count: name.utf8CodeUnitCount), value: value)
+        append(name: name.span, value: value)
     }
 
     /// Copies one field of another block.
@@ -267,8 +265,7 @@ package struct HeaderBlock: ~Copyable {
     package mutating func replace(_ name: HeaderName, _ value: [UInt8]) { replace(name, value.span) }
 
     package mutating func replace(_ name: HeaderName, _ value: StaticString) {
-        // SAFETY: a static string's storage lives for ever.
-        replace(name, unsafe Span(_unsafeStart: value.utf8Start, count: value.utf8CodeUnitCount))
+        replace(name, value.span)
     }
 
     package func copy() -> HeaderBlock {

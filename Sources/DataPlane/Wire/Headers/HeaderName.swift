@@ -181,11 +181,6 @@ package enum HeaderName: UInt8, Sendable {
     /// The bytes of `wireName`; they live for ever.
     package var wireBytes: Span<UInt8> {
         @_lifetime(immortal)
-        get {
-            let name = wireName
-            // SAFETY: a static string's storage lives for ever.
-            let bytes = unsafe Span(_unsafeStart: name.utf8Start, count: name.utf8CodeUnitCount)
-            return unsafe _overrideLifetime(bytes, copying: ())
-        }
+        get { wireName.span }
     }
 }
